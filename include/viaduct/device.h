@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * device: device models over a pump.
+ *
+ * The pump is what all devices share: it pops validated chains from a queue, turns their addresses into spans through
+ * xlate, hands the request to the device, and pushes what the device completes. A device is a `submit`.
+ * One pump a queue, one owner a pump: completions come back on the same thread.
+ */
+#ifndef VIADUCT_DEVICE_H
+#define VIADUCT_DEVICE_H
+
+#include <viaduct/ring.h>
+#include <viaduct/spec.h>
+#include <viaduct/xlate.h>
+
+struct via_pump;
+struct via_device;
+
+struct via_req { /* one request, from pop to push; the pump's, lent to the device between submit and complete */
+    struct via_pump *pump;
+    struct via_req *next_free;
+    struct via_chain chain;
+    struct via_span *span; /* n_out readable spans, then n_in writable ones */
+    uint16_t n_out, n_in;
+    bool busy;
+};
+
+struct via_device_ops {
+    /*
+     * Take a request over; complete it, now or later, by via_req_complete. -VIA_EAGAIN: not now, nothing was taken: the pump parks it and
+     * offers it again at the next run. Any other failure: the request is malformed for this device type; the queue is broken.
+     */
+    int (*submit)(struct via_device *, struct via_req *);
+};
+struct via_device {
+    const struct via_device_ops *ops;
+};
+
+struct via_pump {
+    struct via_dq dq;
+    struct via_xlate *xlate;
+    struct via_device *device;
+    struct via_req *free, *parked;
+    struct via_fault fault; /* why the queue broke, dq's own faults included */
+    uint64_t requests;
+    unsigned span_cap;
+    struct via_desc *table; /* room for one indirect table */
+};
+
+/*
+ * Storage for a queue of size num: the number of bytes that via_pump_init needs (max-aligned). A request takes at most
+ * num descriptors and span_extra more spans (what crosses regions).
+ */
+size_t via_pump_bytes(unsigned num, unsigned span_extra);
+VIA_MUST_USE int via_pump_init(struct via_pump *, const struct via_dq_cfg *, struct via_xlate *, struct via_device *, unsigned span_extra, void *storage);
+
+/*
+ * Pop and submit up to `budget` requests. Returns their number (0: nothing to do, or parked), -VIA_EPROTO: the queue is
+ * broken, fault tells why. What is in flight can still be completed.
+ */
+VIA_MUST_USE int via_pump_run(struct via_pump *, unsigned budget);
+/* Show the driver what was completed since; true: notify it. */
+VIA_MUST_USE bool via_pump_flush(struct via_pump *);
+static inline unsigned via_pump_inflight(const struct via_pump *p) { return p->dq.inflight; }
+
+/* The device is done with a request: it wrote `written` bytes from the start of the writable part on. */
+void via_req_complete(struct via_req *, uint32_t written);
+
+/* ------------------------------------------------------------------ block device (5.2) */
+
+struct via_blk_io;
+struct via_blk_store;
+
+enum via_blk_op { VIA_BLK_READ, VIA_BLK_WRITE, VIA_BLK_FLUSH, VIA_BLK_DISCARD, VIA_BLK_ZERO };
+
+struct via_blk_io { /* embedded in a request; the store's between submit and done */
+    enum via_blk_op op;
+    bool may_unmap;  /* ZERO: deallocating is fine */
+    uint64_t offset; /* bytes */
+    uint64_t len;    /* bytes */
+    const struct via_span *span; /* READ: to fill; WRITE: to take; len bytes in all */
+    unsigned n;
+    void (*done)(struct via_blk_io *, int result); /* 0: all of it is done; a negative errno value otherwise */
+};
+
+struct via_blk_store_ops {
+    /* 0: taken, done will be called (perhaps before this returns). -VIA_EAGAIN: full now. */
+    int (*submit)(struct via_blk_store *, struct via_blk_io *);
+};
+struct via_blk_store { /* where the sectors are */
+    const struct via_blk_store_ops *ops;
+};
+
+struct via_blk_limits {
+    uint64_t capacity;   /* bytes, a multiple of 512 */
+    uint32_t blk_size;   /* logical block, bytes: 512 or a larger power of two */
+    uint32_t physical_size; /* physical block, bytes: blk_size times a power of two */
+    uint32_t size_max;   /* bytes in a segment, 0: not offered */
+    uint32_t seg_max;    /* data segments in a request */
+    uint32_t opt_io;     /* bytes, 0: none */
+    uint16_t queues;
+    bool read_only;
+    bool discard, write_zeroes; /* what the store can do */
+    char id[VIA_BLK_ID_BYTES];
+};
+
+struct via_blk_req;
+struct via_blk_device {
+    struct via_device device;
+    struct via_blk_store *store;
+    struct via_blk_limits limits;
+    struct via_blk_config config;
+    uint64_t features; /* accepted by the driver: what it may ask for */
+    struct via_blk_req *free;
+    uint64_t reads, writes, errors;
+};
+
+/* Bytes of storage for `depth` requests in flight (all queues that share this object; these share a thread). */
+size_t via_blk_device_bytes(unsigned depth, unsigned spans);
+VIA_MUST_USE int via_blk_device_init(struct via_blk_device *, const struct via_blk_limits *, struct via_blk_store *, unsigned depth, unsigned spans, void *storage);
+uint64_t via_blk_device_features(const struct via_blk_device *); /* offered, the device type's own bits */
+/* Read config space; bytes beyond its end are 0. */
+void via_blk_device_config(const struct via_blk_device *, uint32_t offset, void *out, uint32_t len);
+
+#endif

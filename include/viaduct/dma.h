@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dma: the driver's view. Which addresses may I give the device for these buffers?
+ *
+ * A mapping covers one request: n_out buffers that the device reads, then n_in that it writes, in ring order. It is the request and not
+ * the buffer because the device's answer, the used length, counts over all writable buffers of a request; so unmap can take
+ * it as it is, and a strategy is called once a request. Strategies stack, each holds the `next` one.
+ *
+ * A via_dma object has one owner: calls on it come from one thread at a time. What several queues share (a bounce pool) says so.
+ */
+#ifndef VIADUCT_DMA_H
+#define VIADUCT_DMA_H
+
+#include <viaduct/base.h>
+
+struct via_dma;
+
+struct via_mapping {
+    struct via_seg *seg; /* the caller's storage, filled by map: n_out readable segments, then n_in writable ones */
+    uint16_t cap;        /* segments that seg has room for */
+    uint16_t n_out, n_in;
+    const struct via_span *buf; /* the mapped buffers: the list too stays the caller's, unchanged until unmap */
+    uint16_t buf_out, buf_in;
+};
+
+enum via_owner { VIA_OWNER_CPU, VIA_OWNER_DEVICE };
+
+enum via_isolation {
+    VIA_ADVISORY, /* the device is asked not to reach more than was mapped for it */
+    VIA_ENFORCED, /* it has no means to */
+};
+
+struct via_dma_ops {
+    const char *name;
+    int (*map)(struct via_dma *, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *);
+    void (*unmap)(struct via_dma *, struct via_mapping *, uint32_t written);
+    int (*sync)(struct via_dma *, struct via_mapping *, enum via_owner, uint32_t written);
+};
+
+struct via_dma {
+    const struct via_dma_ops *ops;
+    struct via_dma *next; /* NULL: this one turns CPU addresses into addresses by itself */
+};
+
+/*
+ * End every doubt about who owns these bytes: from here on they are the device's, until unmap. m->seg and m->cap are
+ * the caller's to set. All or nothing: on failure nothing is mapped.
+ * -VIA_EAGAIN: a resource is used up for now (a full pool); the object's waiter tells when to try again.
+ * -VIA_E2BIG: m->cap is too small. -VIA_ERANGE: memory that this device has no address for. -VIA_EINVAL: an empty buffer, or 0 of them.
+ */
+static inline VIA_MUST_USE int via_dma_map(struct via_dma *d, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+{
+    return d->ops->map(d, buf, out, in, m);
+}
+
+/*
+ * The device is done: `written` bytes of the writable buffers, counted from the first one's start, are the driver's to
+ * read; what lies behind is as it was before map.
+ */
+static inline void via_dma_unmap(struct via_dma *d, struct via_mapping *m, uint32_t written)
+{
+    d->ops->unmap(d, m, written);
+}
+
+/*
+ * Hand a mapping to and fro without ending it. To the CPU: `written` bytes of the writable buffers arrive. To the
+ * device: the readable buffers' bytes of now are what it reads (written is 0).
+ */
+static inline VIA_MUST_USE int via_dma_sync(struct via_dma *d, struct via_mapping *m, enum via_owner to, uint32_t written)
+{
+    return d->ops->sync(d, m, to, written);
+}
+
+/* ------------------------------------------------------------------ direct: the address is the physical address */
+
+struct via_phys_range { /* memory of ours and where it lies for the device (or for the next layer) */
+    void *ptr;
+    uint64_t len;
+    uint64_t phys;
+};
+
+struct via_direct {
+    struct via_dma dma;
+    const struct via_phys_range *range; /* sorted by ptr, not overlapping; the caller's */
+    unsigned n;
+};
+/* -VIA_EINVAL: ranges empty, wrapping, unsorted or overlapping (in ptr or in phys). A buffer that spans adjacent ranges takes several segments. */
+VIA_MUST_USE int via_direct_init(struct via_direct *, const struct via_phys_range *range, unsigned n);
+
+/* ------------------------------------------------------------------ window: a bus sees memory at offsets, in banks */
+
+struct via_bank {
+    uint64_t start, last; /* of next's addresses, inclusive */
+    uint64_t bus;         /* what the device calls `start` */
+};
+
+struct via_window {
+    struct via_dma dma;
+    const struct via_bank *bank; /* sorted by start, not overlapping; the caller's */
+    unsigned n;
+};
+/* Addresses that no bank covers are refused with -VIA_ERANGE; what crosses from one bank into the next takes several segments. */
+VIA_MUST_USE int via_window_init(struct via_window *, struct via_dma *next, const struct via_bank *bank, unsigned n);
+
+/* ------------------------------------------------------------------ bounce: through slots of a pool */
+
+/*
+ * A pool: memory that the device may see, cut into slots. One a device or one for several; each queue has a via_bounce
+ * of its own over it, with a cache of slots, and only refills of that cache and mappings of more than a slot meet other queues: on atomic words of
+ * the free map, never on a lock.
+ */
+#define VIA_POOL_SLOT 4096u
+
+struct via_pool {
+    uint8_t *mem;            /* aligned to VIA_POOL_SLOT, shared with the device */
+    uint32_t slots;          /* of VIA_POOL_SLOT bytes */
+    uint64_t base;           /* the device's address of mem, contiguous for the whole pool */
+    _Atomic uint64_t *free;  /* a bit a slot, set: free; (slots + 63) / 64 words, the caller's */
+    _Atomic uint32_t claimed;    /* slots that are not free here: mapped, or in a queue's cache */
+    _Atomic uint32_t high_water; /* most of them at any time */
+    _Atomic uint64_t hungry;     /* queues (bit: their number) that were told -VIA_EAGAIN */
+    /* Called by the thread that gave slots back while others waited; queues: their numbers as bits. May be NULL. */
+    void (*wake)(struct via_pool *, uint64_t queues);
+};
+
+/*
+ * mem: len bytes, shared with the device, zeroed. next: gives their address (mapped once, here, and never again).
+ * -VIA_ERANGE: next has no contiguous address for them. -VIA_EINVAL: misaligned, or no whole slot.
+ */
+VIA_MUST_USE int via_pool_init(struct via_pool *, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words);
+
+#define VIA_BOUNCE_CACHE 64u
+
+struct via_bounce_stats {
+    uint64_t maps, unmaps;
+    uint64_t bytes_in, bytes_out; /* copied: pool to driver, driver to pool */
+    uint64_t full;                /* -VIA_EAGAIN answers */
+    uint32_t in_use, high_water;  /* slots mapped through this object */
+};
+
+struct via_bounce {
+    struct via_dma dma;
+    struct via_pool *pool;
+    unsigned queue;    /* 0 to 63, this object's number among the pool's users */
+    bool under_reports; /* quirk: the device's used lengths may be too small (legacy 2.7.8.3...): clear before, copy all back */
+    uint32_t cache_max; /* slots kept at hand */
+    uint32_t cached;
+    uint32_t hint;      /* word of the free map to look at first */
+    uint32_t cache[VIA_BOUNCE_CACHE];
+    struct via_bounce_stats stats;
+};
+
+/* cache_max at most VIA_BOUNCE_CACHE; the caches of all users together should be a small part of the pool. */
+VIA_MUST_USE int via_bounce_init(struct via_bounce *, struct via_pool *, unsigned queue, uint32_t cache_max);
+/* Give the cached slots back to the pool. */
+void via_bounce_drain(struct via_bounce *);
+
+/*
+ * Take a buffer from the pool itself: what is filled in there needs no copy, map finds it by its address. Contiguous, len bytes up to 64 slots,
+ * zeroed. NULL: none free now (this queue is then hungry, as with -VIA_EAGAIN). Owned by the caller until via_bounce_free.
+ */
+void *via_bounce_alloc(struct via_bounce *, size_t len);
+void via_bounce_free(struct via_bounce *, void *ptr, size_t len);
+
+/* ------------------------------------------------------------------ check: misuse found and named */
+
+enum via_misuse {
+    VIA_MISUSE_LEAK,         /* still mapped at via_check_finish */
+    VIA_MISUSE_DOUBLE_UNMAP, /* or never mapped */
+    VIA_MISUSE_CHANGED,      /* unmapped with other segments or buffers than it was mapped with */
+    VIA_MISUSE_OVERLAP,      /* a buffer that the device writes was mapped a second time */
+    VIA_MISUSE_WRITTEN,      /* more bytes reported written than the device was given */
+    VIA_MISUSE_CPU_WROTE,    /* a readable buffer changed while it was the device's: a sync is missing */
+    VIA_MISUSE_DIRECTION,    /* a sync that the mapping's owner or direction does not allow */
+    VIA_MISUSE_UNTRACKED,    /* more mappings at once than the table holds */
+};
+const char *via_misuse_name(enum via_misuse);
+
+struct via_check_entry { /* private */
+    const struct via_mapping *m;
+    const struct via_span *buf;
+    uint16_t out, in;
+    enum via_owner owner;
+    uint64_t sum, segs;
+};
+
+struct via_check {
+    struct via_dma dma;
+    bool on; /* switchable at any time; mappings made while it was off are not judged */
+    struct via_check_entry *entry;
+    unsigned n;
+    uint64_t found;
+    void (*report)(struct via_check *, enum via_misuse, const struct via_mapping *);
+};
+VIA_MUST_USE int via_check_init(struct via_check *, struct via_dma *next, struct via_check_entry *entry, unsigned n,
+                                void (*report)(struct via_check *, enum via_misuse, const struct via_mapping *));
+/* Report what is still mapped; returns the number of misuses found so far. */
+uint64_t via_check_finish(struct via_check *);
+
+#endif

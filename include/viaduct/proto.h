@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * proto: vhost-user (docs/interop/vhost-user.rst of QEMU): the messages, and both sessions as state machines that do
+ * no I/O. Who owns a socket feeds received messages in, does what the session tells it to do, and sends what it gets back.
+ *
+ * A message's descriptors travel beside it as plain numbers. Feeding a message in hands them over to the session's
+ * action; what the action does not take, the caller closes (via_vu_msg.fd, set to -1 where taken).
+ */
+#ifndef VIADUCT_PROTO_H
+#define VIADUCT_PROTO_H
+
+#include <viaduct/spec.h>
+
+enum via_vu_request {
+    VIA_VU_GET_FEATURES = 1,
+    VIA_VU_SET_FEATURES = 2,
+    VIA_VU_SET_OWNER = 3,
+    VIA_VU_RESET_OWNER = 4,
+    VIA_VU_SET_MEM_TABLE = 5,
+    VIA_VU_SET_LOG_BASE = 6,
+    VIA_VU_SET_LOG_FD = 7,
+    VIA_VU_SET_VRING_NUM = 8,
+    VIA_VU_SET_VRING_ADDR = 9,
+    VIA_VU_SET_VRING_BASE = 10,
+    VIA_VU_GET_VRING_BASE = 11,
+    VIA_VU_SET_VRING_KICK = 12,
+    VIA_VU_SET_VRING_CALL = 13,
+    VIA_VU_SET_VRING_ERR = 14,
+    VIA_VU_GET_PROTOCOL_FEATURES = 15,
+    VIA_VU_SET_PROTOCOL_FEATURES = 16,
+    VIA_VU_GET_QUEUE_NUM = 17,
+    VIA_VU_SET_VRING_ENABLE = 18,
+    VIA_VU_SET_BACKEND_REQ_FD = 21,
+    VIA_VU_GET_CONFIG = 24,
+    VIA_VU_SET_CONFIG = 25,
+    VIA_VU_RESET_DEVICE = 34,
+    VIA_VU_GET_MAX_MEM_SLOTS = 36,
+    VIA_VU_ADD_MEM_REG = 37,
+    VIA_VU_REM_MEM_REG = 38,
+    VIA_VU_SET_STATUS = 39,
+    VIA_VU_GET_STATUS = 40,
+};
+enum via_vu_back_request { VIA_VU_BACK_CONFIG_CHANGE = 2 };
+
+enum via_vu_protocol_feature {
+    VIA_VU_PF_MQ = 0,
+    VIA_VU_PF_REPLY_ACK = 3,
+    VIA_VU_PF_BACKEND_REQ = 5,
+    VIA_VU_PF_CONFIG = 9,
+    VIA_VU_PF_RESET_DEVICE = 13,
+    VIA_VU_PF_CONFIGURE_MEM_SLOTS = 15,
+    VIA_VU_PF_STATUS = 16,
+};
+
+#define VIA_VU_VERSION 1u
+#define VIA_VU_FLAG_REPLY 4u
+#define VIA_VU_FLAG_NEED_REPLY 8u
+#define VIA_VU_HDR 12u          /* bytes of header: request, flags, size */
+#define VIA_VU_CONFIG_MAX 256u  /* bytes of config space in a message */
+#define VIA_VU_PAYLOAD_MAX 272u
+#define VIA_VU_FDS_MAX 8u
+#define VIA_VU_TABLE_REGIONS 8u /* regions in SET_MEM_TABLE */
+#define VIA_VU_SLOTS_MAX 509u
+#define VIA_VU_NOFD 0x100u      /* in the ring-descriptor messages' u64: no descriptor comes along */
+
+struct via_vu_msg {
+    uint32_t request, flags, size; /* native; the codec swaps nothing: vhost-user is native-endian on one machine */
+    alignas(8) uint8_t payload[VIA_VU_PAYLOAD_MAX];
+    int fd[VIA_VU_FDS_MAX];
+    unsigned nfd;
+};
+
+const char *via_vu_name(uint32_t request); /* "SET_MEM_TABLE"; "unknown request" */
+
+/*
+ * Header first: take 12 received bytes apart. 0, or -VIA_EPROTO with *fault set (wrong version, size beyond
+ * VIA_VU_PAYLOAD_MAX). The payload's m->size bytes then go into m->payload.
+ */
+VIA_MUST_USE int via_vu_decode_header(struct via_vu_msg *m, const uint8_t bytes[VIA_VU_HDR], struct via_fault *fault);
+void via_vu_encode_header(const struct via_vu_msg *m, uint8_t bytes[VIA_VU_HDR]);
+
+struct via_vu_region { /* as SET_MEM_TABLE and ADD_MEM_REG carry it */
+    uint64_t gpa, size, uva, mmap_offset;
+};
+
+/* ------------------------------------------------------------------ back-end session */
+
+#define VIA_BACK_QUEUES_MAX 64u
+
+struct via_back_cfg {
+    uint64_t features; /* virtio feature bits offered; VIA_F_PROTOCOL_FEATURES is added by the session */
+    uint64_t protocol; /* protocol feature bits offered, of those in via_vu_protocol_feature */
+    uint16_t queues;   /* at most VIA_BACK_QUEUES_MAX */
+    uint16_t num_max;  /* largest queue size taken */
+    uint16_t slots;    /* memory slots, at most 509 */
+};
+
+struct via_back_ring {
+    uint16_t num; /* 0: not set yet */
+    uint16_t base;
+    bool has_addr, has_kick, enabled;
+    bool started; /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
+    uint64_t desc, avail, used; /* user addresses of the front-end */
+};
+
+/* What the socket's owner is to do with what it fed in. It answers each with exactly one via_back_done. */
+enum via_back_do {
+    VIA_BACK_NOTHING,     /* answer with done(0) */
+    VIA_BACK_FEATURES,    /* `value`: accepted features, a subset of the offered ones */
+    VIA_BACK_MEM_TABLE,   /* replace all memory by region[0..n), fd[i] each; stop using the old at done */
+    VIA_BACK_MEM_ADD,     /* region[0], fd[0] */
+    VIA_BACK_MEM_REMOVE,  /* region[0]: gpa, size and uva name it */
+    VIA_BACK_RING_START,  /* ring `index` has size, addresses, base, kick: run it when `enabled` */
+    VIA_BACK_RING_ENABLE, /* ring `index`: `value` 1 or 0, only while started */
+    VIA_BACK_RING_STOP,   /* drain ring `index`: done only when nothing is in flight, its base as value */
+    VIA_BACK_RING_CALL,   /* ring `index`: fd[0], -1: none */
+    VIA_BACK_RING_ERR,    /* ring `index`: fd[0], -1: none */
+    VIA_BACK_CONFIG_GET,  /* config offset, len: put the bytes at `config` */
+    VIA_BACK_CONFIG_SET,  /* config offset, len, bytes at `config` */
+    VIA_BACK_STATUS,      /* `value`: the new device status; 0 is a reset */
+    VIA_BACK_RESET,       /* stop all rings as RING_STOP does, back to the state before SET_FEATURES but for memory */
+    VIA_BACK_REQ_FD,      /* fd[0]: a socket for the back-end's own requests */
+};
+
+struct via_back_action {
+    enum via_back_do what;
+    unsigned index;  /* ring */
+    uint64_t value;
+    unsigned n;      /* regions */
+    struct via_vu_region region[VIA_VU_TABLE_REGIONS];
+    int fd[VIA_VU_FDS_MAX]; /* taken over from the message; the owner's to keep or close */
+    uint32_t offset, len;
+    uint8_t *config; /* inside the session, valid until done */
+};
+
+struct via_back {
+    struct via_back_cfg cfg;
+    struct via_fault fault;
+    bool owned, broken, busy; /* busy: an action is out, done has not come */
+    bool features_set;
+    uint64_t features, protocol; /* accepted */
+    uint8_t status;
+    unsigned slots_used;
+    struct via_back_ring ring[VIA_BACK_QUEUES_MAX];
+    struct via_vu_msg msg; /* the one in hand */
+    struct via_back_action act;
+};
+
+VIA_MUST_USE int via_back_init(struct via_back *, const struct via_back_cfg *);
+
+/*
+ * One message came. 0: *act tells what to do. -VIA_EPROTO: it breaks the protocol (order, size, descriptors, values); fault names it, the
+ * session is broken and the connection is to be closed. A request that is merely not known gets, where it asked for one, an error
+ * reply (VIA_BACK_NOTHING with a preset result), and the session lives on. Descriptors left in m->fd are the caller's to close.
+ * Must not be called while an action is out.
+ */
+VIA_MUST_USE int via_back_feed(struct via_back *, struct via_vu_msg *m, const struct via_back_action **act);
+
+/* The action was done with `result` (0 or -VIA_E*) and, where it asks for one, `value`. True: send *reply (no descriptors). */
+VIA_MUST_USE bool via_back_done(struct via_back *, int result, uint64_t value, struct via_vu_msg *reply);
+
+/* The message that tells the front-end (over REQ_FD's socket) that config space changed. */
+void via_back_config_changed(const struct via_back *, struct via_vu_msg *m);
+
+/* ------------------------------------------------------------------ front-end session */
+
+struct via_front {
+    struct via_fault fault;
+    uint64_t offered, features;            /* virtio features: the back-end's, the accepted ones */
+    uint64_t protocol_offered, protocol;   /* likewise protocol features */
+    uint16_t queues_max;
+    uint32_t await; /* request whose answer is due, 0: none */
+    bool await_ack; /* the answer is a REPLY_ACK */
+    bool broken;
+    uint32_t config_offset, config_len; /* asked for */
+    uint64_t value; /* of the last answer */
+    uint8_t config[VIA_VU_CONFIG_MAX];
+};
+
+void via_front_init(struct via_front *);
+
+/*
+ * Compose a request. After each, via_front_awaits says whether an answer is due before the next may be composed.
+ * The setters ask for REPLY_ACK where it was negotiated; without it they are answered by nothing (the older form), and
+ * SET_MEM_TABLE etc. is followed by a GET_FEATURES round trip by whoever needs to know that it took effect.
+ */
+void via_front_get(struct via_front *, struct via_vu_msg *, enum via_vu_request what); /* GET_FEATURES, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS, GET_STATUS */
+void via_front_set_u64(struct via_front *, struct via_vu_msg *, enum via_vu_request what, uint64_t value); /* SET_FEATURES, SET_PROTOCOL_FEATURES, SET_STATUS */
+void via_front_plain(struct via_front *, struct via_vu_msg *, enum via_vu_request what); /* SET_OWNER, RESET_OWNER, RESET_DEVICE */
+void via_front_mem_table(struct via_front *, struct via_vu_msg *, const struct via_vu_region *, const int *fd, unsigned n);
+void via_front_mem_reg(struct via_front *, struct via_vu_msg *, bool add, const struct via_vu_region *, int fd);
+void via_front_ring_state(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, uint32_t num); /* NUM, BASE, ENABLE, GET_VRING_BASE */
+void via_front_ring_addr(struct via_front *, struct via_vu_msg *, unsigned index, uint64_t desc, uint64_t avail, uint64_t used);
+void via_front_ring_fd(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, int fd); /* KICK, CALL, ERR; -1: none */
+void via_front_config_get(struct via_front *, struct via_vu_msg *, uint32_t offset, uint32_t len);
+void via_front_config_set(struct via_front *, struct via_vu_msg *, uint32_t offset, const uint8_t *bytes, uint32_t len);
+void via_front_back_req_fd(struct via_front *, struct via_vu_msg *, int fd);
+
+static inline bool via_front_awaits(const struct via_front *f) { return f->await != 0; }
+
+/*
+ * The answer came. 0: f->value (f->config) holds it. -VIA_EIO: the back-end says that the request failed. -VIA_EPROTO: not the
+ * answer that was due; broken. f->fault names either.
+ */
+VIA_MUST_USE int via_front_feed(struct via_front *, const struct via_vu_msg *m);
+
+/* A message on the back-end's request channel. 1: config space changed. 0: nothing known. -VIA_EPROTO. *reply as in
+ * via_back_done: true through *send. */
+VIA_MUST_USE int via_front_feed_back_req(struct via_front *, const struct via_vu_msg *m, struct via_vu_msg *reply, bool *send);
+
+#endif

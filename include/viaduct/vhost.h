@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost: both ends of a vhost-user connection on Linux. The server is what a back-end program is made of: socket, session, memory map and
+ * one pump a ring, on one thread's event loop. The client is what a front-end is made of: each call sends and, where an
+ * answer is due, waits for it with a time limit.
+ */
+#ifndef VIADUCT_VHOST_H
+#define VIADUCT_VHOST_H
+
+#include <viaduct/host.h>
+
+/* ------------------------------------------------------------------ server: the back-end end */
+
+struct via_server;
+
+struct via_server_ops {
+    void (*features)(struct via_server *, uint64_t accepted); /* optional */
+    int (*config_get)(struct via_server *, uint32_t offset, uint8_t *out, uint32_t len);
+    int (*config_set)(struct via_server *, uint32_t offset, const uint8_t *bytes, uint32_t len); /* optional: refused without it */
+    /*
+     * Ring `index`, of `num` descriptors, is about to run: the device that serves it into *device. A failure with err set
+     * breaks the connection. Called on each start, ring_stop on each stop (when nothing is in flight any more).
+     */
+    int (*ring_start)(struct via_server *, unsigned index, unsigned num, struct via_device **device, struct via_err *err);
+    void (*ring_stop)(struct via_server *, unsigned index);                                   /* optional */
+    void (*batch_end)(struct via_server *, unsigned index); /* requests were submitted since: hand them on (io_uring, a kick). Optional. */
+    void (*closed)(struct via_server *, const struct via_err *why); /* the connection ended, all rings are stopped, memory is unmapped; why->text empty: in order */
+};
+
+struct via_server_ring {
+    struct via_server *server;
+    unsigned index;
+    bool running;     /* has a pump */
+    bool stopping;    /* waits for requests in flight; then done */
+    int kick, call, err;
+    struct via_watch watch;   /* kick */
+    struct via_poller poller;
+    struct via_pump pump;
+    void *storage;
+};
+
+struct via_server_cfg {
+    uint64_t features; /* virtio feature bits offered */
+    uint16_t queues, num_max;
+    bool config; /* offers config space */
+};
+
+struct via_server {
+    const struct via_server_ops *ops;
+    struct via_server_cfg cfg;
+    struct via_loop *loop;
+    int fd; /* the connection; the server's */
+    struct via_watch watch;
+    struct via_sock_rx rx;
+    struct via_back back;
+    struct via_memmap map;
+    struct via_mapped *mapped; /* beside map.region, one each */
+    int req_fd;                /* the front-end's socket for our requests, -1 */
+    unsigned draining;         /* rings that an action in hand still waits for */
+    struct via_server_ring ring[VIA_BACK_QUEUES_MAX];
+};
+
+/* Serve one connection (fd becomes the server's) on the loop's thread. */
+VIA_MUST_USE int via_server_open(struct via_server *, const struct via_server_ops *, const struct via_server_cfg *, struct via_loop *, int fd, struct via_err *err);
+/*
+ * Close now: requests in flight are waited for by the caller first (via_server_inflight). Called by the server itself before `closed` when the peer
+ * goes; idempotent.
+ */
+void via_server_close(struct via_server *);
+unsigned via_server_inflight(const struct via_server *);
+
+/* A device completed requests of ring `index` outside of submit: show them to the driver, go on with what was parked, finish a stop that waited. */
+void via_server_completed(struct via_server *, unsigned index);
+/* Break a ring: no more requests are taken from it, the front-end is told by the error eventfd, `why` is printed once. */
+void via_server_ring_broken(struct via_server *, unsigned index, const char *why);
+/* Tell the front-end that config space changed, if it asked to be told. */
+void via_server_config_changed(struct via_server *);
+
+/* ------------------------------------------------------------------ client: the front-end end */
+
+struct via_client {
+    int fd;
+    int timeout_ms; /* for each answer; 0: 5000 */
+    struct via_sock_rx rx;
+    struct via_front front;
+    int req_fd;       /* our end of the back-end's request channel, -1 */
+    struct via_sock_rx req_rx;
+};
+
+/* path: wait up to wait_ms for a listener. */
+VIA_MUST_USE int via_client_connect(struct via_client *, const char *path, int wait_ms, struct via_err *err);
+VIA_MUST_USE int via_client_adopt(struct via_client *, int fd); /* fd becomes the client's */
+void via_client_close(struct via_client *);
+/*
+ * Owner, features, protocol features, queue count, request channel. `want` of virtio's and of the protocol's bits are accepted where offered; `need` ones
+ * must be, else -VIA_ENOTSUP names the missing. c->front holds the result.
+ */
+VIA_MUST_USE int via_client_negotiate(struct via_client *, uint64_t want, uint64_t need, uint64_t want_protocol, struct via_err *err);
+/* In two steps, for who must see the offer before it decides (the guard): the offer into c->front.offered and .protocol..., then the choice. */
+VIA_MUST_USE int via_client_offer(struct via_client *, uint64_t want_protocol, struct via_err *err);
+VIA_MUST_USE int via_client_accept(struct via_client *, uint64_t features, struct via_err *err);
+/* Give the back-end these regions, all of its memory: one table, or slot by slot beyond 8. Returns when it took effect. */
+VIA_MUST_USE int via_client_share(struct via_client *, const struct via_vu_region *, const int *fd, unsigned n, struct via_err *err);
+VIA_MUST_USE int via_client_ring_start(struct via_client *, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used, uint16_t base, int kick, int call, struct via_err *err);
+VIA_MUST_USE int via_client_ring_stop(struct via_client *, unsigned index, uint16_t *base, struct via_err *err);
+VIA_MUST_USE int via_client_status(struct via_client *, uint8_t status, struct via_err *err); /* does nothing where STATUS was not negotiated */
+VIA_MUST_USE int via_client_config_get(struct via_client *, uint32_t offset, void *out, uint32_t len, struct via_err *err);
+VIA_MUST_USE int via_client_config_set(struct via_client *, uint32_t offset, const void *bytes, uint32_t len, struct via_err *err);
+/* Poll the back-end's request channel without waiting: 1: config space changed since. 0: nothing. */
+VIA_MUST_USE int via_client_back_req(struct via_client *, struct via_err *err);
+
+#endif
