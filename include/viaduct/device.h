@@ -65,6 +65,8 @@ static inline unsigned via_pump_inflight(const struct via_pump *p) { return p->d
 
 /* The device is done with a request: it wrote `written` bytes from the start of the writable part on. */
 void via_req_complete(struct via_req *, uint32_t written);
+/* The device will never answer this request: the driver does not see it used. For when the ring is about to be stopped for good. */
+void via_req_abandon(struct via_req *);
 
 /* ------------------------------------------------------------------ block device (5.2) */
 
