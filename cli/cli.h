@@ -3,4 +3,6 @@
 #ifndef VIADUCT_CLI_H
 #define VIADUCT_CLI_H
 
+int via_cmd_guard(int argc, char **argv);
+
 #endif

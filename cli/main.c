@@ -10,6 +10,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"guard", via_cmd_guard, "keep a guest's memory from vhost-user back-ends"},
     {NULL, NULL, NULL},
 };
 

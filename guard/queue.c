@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One guarded queue: requests out through the pool, answers back. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "queue.h"
+
+#define REAP_BATCH 256
+
+struct via_guard_request { /* a request of the guest on its way through the back-end */
+    struct via_req *req;
+    struct via_mapping mapping;
+    struct via_guard_request *next;
+};
+
+/*
+ * A pool that is cut to pieces can make a chain longer than the ring. With requests in flight that passes; with none the
+ * pool is whole, and the request is one that could never fit.
+ */
+static int refused(struct via_guard_queue *q, int result, const struct via_req *req)
+{
+    if (result == -VIA_EAGAIN || (result == -VIA_E2BIG && via_vq_inflight(&q->vq)))
+        return -VIA_EAGAIN;
+    return via_fault_set(&q->fault, result, "the request does not fit into the pool: give the guard a larger one (--pool-size)",
+                         req->chain.out_len + req->chain.in_len, (uint64_t)q->bounce.pool->slots * VIA_POOL_SLOT);
+}
+
+static int submit(struct via_device *device, struct via_req *req)
+{
+    struct via_guard_queue *q = via_container_of(device, struct via_guard_queue, device);
+    struct via_guard_request *g = q->free;
+    if (!g)
+        return -VIA_EAGAIN;
+    int r = via_dma_map(&q->bounce.dma, req->span, req->n_out, req->n_in, &g->mapping);
+    if (r < 0)
+        return refused(q, r, req);
+    r = via_vq_add(&q->vq, g->mapping.seg, g->mapping.n_out, g->mapping.n_in, g);
+    if (r < 0) {
+        via_dma_unmap(&q->bounce.dma, &g->mapping, 0);
+        return refused(q, r, req);
+    }
+    q->free = g->next;
+    g->req = req;
+    return 0;
+}
+
+static const struct via_device_ops device_ops = {.submit = submit};
+
+int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, const struct via_guard_queue_cfg *cfg, struct via_err *err)
+{
+    struct via_vq_cfg vq = {.event_idx = cfg->event_idx};
+    *q = (struct via_guard_queue){.device.ops = &device_ops, .kick = -1, .call = -1};
+    int r = via_guard_shared_ring(s, cfg->index, cfg->num, &vq);
+    if (r < 0)
+        return via_err_set(err, r, "queue %u: a guarded queue has at most %u descriptors, a power of two, not %u", cfg->index,
+                           VIA_GUARD_NUM_MAX, cfg->num);
+    if (!cfg->indirect)
+        vq.indirect = NULL;
+
+    unsigned n = cfg->num;
+    size_t slots = sizeof(struct via_vq_slot) * n, requests = sizeof(struct via_guard_request) * n;
+    q->storage = calloc(1, slots + requests + sizeof(struct via_seg) * n * n);
+    q->kick = via_event_create();
+    q->call = via_event_create();
+    if (!q->storage || q->kick < 0 || q->call < 0) {
+        via_guard_queue_close(q);
+        return via_err_set(err, -VIA_ENOMEM, "queue %u: no memory or no descriptors left for a shadow ring", cfg->index);
+    }
+    vq.slot = q->storage;
+    struct via_guard_request *g = (void *)((char *)q->storage + slots);
+    struct via_seg *seg = (void *)((char *)g + requests);
+    for (unsigned i = 0; i < n; i++) {
+        g[i].mapping.seg = seg + (size_t)n * i;
+        g[i].mapping.cap = (uint16_t)n;
+        g[i].next = q->free;
+        q->free = &g[i];
+    }
+    r = via_vq_init(&q->vq, &vq);
+    if (r == 0)
+        r = via_bounce_init(&q->bounce, &s->pool, cfg->index, (uint32_t)via_min64(VIA_BOUNCE_CACHE, s->pool.slots / (4 * s->queues)));
+    if (r < 0) {
+        via_guard_queue_close(q);
+        return via_err_set(err, r, "queue %u: the shadow ring can't be set up", cfg->index);
+    }
+    q->bounce.under_reports = cfg->under_reports;
+    q->running = true;
+    return 0;
+}
+
+void via_guard_queue_close(struct via_guard_queue *q)
+{
+    if (q->running) {
+        struct via_guard_request *g;
+        while ((g = via_vq_detach(&q->vq))) {
+            via_dma_unmap(&q->bounce.dma, &g->mapping, 0);
+            via_req_abandon(g->req);
+        }
+        via_bounce_drain(&q->bounce);
+    }
+    q->running = false;
+    if (q->kick >= 0)
+        close(q->kick);
+    if (q->call >= 0)
+        close(q->call);
+    q->kick = q->call = -1;
+    free(q->storage);
+    q->storage = NULL;
+}
+
+void via_guard_queue_flush(struct via_guard_queue *q)
+{
+    if (q->running && via_vq_publish(&q->vq))
+        via_event_signal(q->kick);
+}
+
+int via_guard_queue_reap(struct via_guard_queue *q)
+{
+    struct via_used_chain used;
+    int n = 0, r = 0;
+    while (n < REAP_BATCH && (r = via_vq_reap(&q->vq, &used)) > 0) {
+        struct via_guard_request *g = used.token;
+        via_dma_unmap(&q->bounce.dma, &g->mapping, used.written);
+        q->requests++;
+        q->bytes_moved += g->req->chain.out_len + used.written;
+        via_req_complete(g->req, used.written);
+        g->next = q->free;
+        q->free = g;
+        n++;
+    }
+    if (r < 0)
+        return via_fault_set(&q->fault, r, q->vq.fault.what, q->vq.fault.got, q->vq.fault.limit);
+    return n;
+}
