@@ -17,7 +17,7 @@ ALLOWED["vhost"] = CORE | {"host"}
 ALLOWED["guest"] = CORE
 ALLOWED["guard"] = CORE | {"host", "vhost"}
 ALLOWED["cli"] = CORE | {"host", "vhost", "guard"}
-FREESTANDING = {"float.h", "limits.h", "stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h", "stdnoreturn.h", "string.h"}
+FREESTANDING = {"limits.h", "stdalign.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h", "stdnoreturn.h", "string.h"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
 
