@@ -98,27 +98,42 @@ struct via_back_cfg {
 struct via_back_ring {
     uint16_t num; /* 0: not set yet */
     uint16_t base;
-    bool has_addr, has_kick, enabled;
+    bool has_addr, has_base, has_kick, enabled;
     bool started; /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
     uint64_t desc, avail, used; /* user addresses of the front-end */
 };
 
-/* What the socket's owner is to do with what it fed in. It answers each with exactly one via_back_done. */
+/*
+ * What the socket's owner is to do with what it fed in. It answers each with exactly one via_back_done.
+ *
+ * Memory may be changed while rings run. The owner then lets them rest until the new memory is in place, finds their areas again by
+ * their user addresses (via_back_ring), and breaks those whose areas are gone.
+ */
 enum via_back_do {
     VIA_BACK_NOTHING,     /* answer with done(0) */
-    VIA_BACK_FEATURES,    /* `value`: accepted features, a subset of the offered ones */
+    VIA_BACK_FEATURES,    /* `value`: accepted features, a subset of cfg.features. May have enabled rings: see ring[i].enabled */
     VIA_BACK_MEM_TABLE,   /* replace all memory by region[0..n), fd[i] each; stop using the old at done */
     VIA_BACK_MEM_ADD,     /* region[0], fd[0] */
     VIA_BACK_MEM_REMOVE,  /* region[0]: gpa, size and uva name it */
-    VIA_BACK_RING_START,  /* ring `index` has size, addresses, base, kick: run it when `enabled` */
+    /*
+     * Ring `index` has size, addresses, base, kick: run it when ring[index].enabled. `value` 1: fd[0] is its kick (-1: none, poll).
+     * `value` 0: the one that VIA_BACK_RING_KICK brought earlier is.
+     */
+    VIA_BACK_RING_START,
+    VIA_BACK_RING_KICK,   /* ring `index`: fd[0] (-1: none, poll) instead of the kick before; the ring is running, or not complete yet */
     VIA_BACK_RING_ENABLE, /* ring `index`: `value` 1 or 0, only while started */
     VIA_BACK_RING_STOP,   /* drain ring `index`: done only when nothing is in flight, its base as value */
     VIA_BACK_RING_CALL,   /* ring `index`: fd[0], -1: none */
     VIA_BACK_RING_ERR,    /* ring `index`: fd[0], -1: none */
     VIA_BACK_CONFIG_GET,  /* config offset, len: put the bytes at `config` */
-    VIA_BACK_CONFIG_SET,  /* config offset, len, bytes at `config` */
-    VIA_BACK_STATUS,      /* `value`: the new device status; 0 is a reset */
-    VIA_BACK_RESET,       /* stop all rings as RING_STOP does, back to the state before SET_FEATURES but for memory */
+    VIA_BACK_CONFIG_SET,  /* config offset, len, bytes at `config`; `value` 1: for live migration (read-only fields too), 0: the driver */
+    VIA_BACK_STATUS,      /* `value`: the new device status; 0 is a reset: do as for VIA_BACK_RESET */
+    /*
+     * Stop all started rings as RING_STOP does, and put where each stands into ring[i].base before done: QEMU 7.2 resets first and asks
+     * GET_VRING_BASE afterwards. Then as before SET_FEATURES, but for memory and the CALL and ERR descriptors (some
+     * front-ends send these once in a connection's life).
+     */
+    VIA_BACK_RESET,
     VIA_BACK_REQ_FD,      /* fd[0]: a socket for the back-end's own requests */
 };
 
@@ -135,17 +150,20 @@ struct via_back_action {
 
 struct via_back {
     struct via_back_cfg cfg;
-    struct via_fault fault;
+    struct via_fault fault;   /* of the last message, or of what broke the session */
     bool owned, broken, busy; /* busy: an action is out, done has not come */
+    bool offered;             /* GET_FEATURES was answered: the front-end knows of VIA_F_PROTOCOL_FEATURES */
     bool features_set;
     uint64_t features, protocol; /* accepted */
     uint8_t status;
     unsigned slots_used;
     struct via_back_ring ring[VIA_BACK_QUEUES_MAX];
+    int preset;            /* the session's own verdict on the message in hand, which done can't better */
     struct via_vu_msg msg; /* the one in hand */
     struct via_back_action act;
 };
 
+/* -VIA_EINVAL: a limit of cfg is 0, no power of two (num_max) or too large, or a protocol feature is offered that is not known here. */
 VIA_MUST_USE int via_back_init(struct via_back *, const struct via_back_cfg *);
 
 /*
@@ -156,7 +174,10 @@ VIA_MUST_USE int via_back_init(struct via_back *, const struct via_back_cfg *);
  */
 VIA_MUST_USE int via_back_feed(struct via_back *, struct via_vu_msg *m, const struct via_back_action **act);
 
-/* The action was done with `result` (0 or -VIA_E*) and, where it asks for one, `value`. True: send *reply (no descriptors). */
+/*
+ * The action was done with `result` (0 or -VIA_E*) and, where it asks for one, `value`. True: send *reply (no descriptors). A failure is told by
+ * the reply; where the front-end did not negotiate or ask for one, nothing can be told, and the session is broken: look at b->broken.
+ */
 VIA_MUST_USE bool via_back_done(struct via_back *, int result, uint64_t value, struct via_vu_msg *reply);
 
 /* The message that tells the front-end (over REQ_FD's socket) that config space changed. */
@@ -172,6 +193,7 @@ struct via_front {
     uint32_t await; /* request whose answer is due, 0: none */
     bool await_ack; /* the answer is a REPLY_ACK */
     bool broken;
+    uint32_t await_index;               /* ring that GET_VRING_BASE asked for */
     uint32_t config_offset, config_len; /* asked for */
     uint64_t value; /* of the last answer */
     uint8_t config[VIA_VU_CONFIG_MAX];
