@@ -23,14 +23,14 @@ struct via_split_layout {
     size_t total;             /* bytes in all */
 };
 
-/* num: a power of two up to VIA_RING_NUM_MAX. used_align: alignment of the used area, 4 or more (legacy: 4096). */
+/* num: a power of two up to VIA_RING_NUM_MAX. used_align: alignment of the used area, 4 or more (legacy: 4096); else -VIA_EINVAL. */
 VIA_MUST_USE int via_split_layout(struct via_split_layout *out, unsigned num, size_t used_align);
 
 static inline size_t via_split_desc_bytes(unsigned num) { return 16u * (size_t)num; }
 static inline size_t via_split_avail_bytes(unsigned num) { return 6 + 2u * (size_t)num; }
 static inline size_t via_split_used_bytes(unsigned num) { return 6 + 8u * (size_t)num; }
 
-/* Notification arithmetic (2.7.7.1, 2.7.10): does going from `was` to `now` pass the index that the peer waits for? */
+/* Notification arithmetic (2.7.7.2, 2.7.10.1): does going from `was` to `now` pass the index that the peer waits for? */
 static inline bool via_ring_passed(uint16_t event, uint16_t now, uint16_t was)
 {
     return (uint16_t)(now - event - 1) < (uint16_t)(now - was);
@@ -40,7 +40,8 @@ static inline bool via_ring_passed(uint16_t event, uint16_t now, uint16_t was)
 
 struct via_vq_slot { /* one a descriptor, private to the driver */
     void *token;
-    uint64_t writable; /* bytes that the device may write */
+    uint64_t serial;   /* how many chains were added before this one */
+    uint32_t writable; /* bytes that the device may write */
     uint16_t count;    /* descriptors in the chain that starts here; 0: none does */
     uint16_t next;     /* private shadow of the descriptor's next; the free list runs through it too */
 };
@@ -60,10 +61,13 @@ struct via_vq {
     struct via_fault fault;
     bool broken;
     uint16_t free_head, free_count;
-    uint16_t avail_idx;  /* next to fill */
-    uint16_t published;  /* what the device has been shown */
-    uint16_t used_idx;   /* next to reap */
-    uint16_t inflight;   /* chains */
+    uint16_t avail_idx; /* next to fill */
+    uint16_t published; /* what the device has been shown */
+    uint16_t used_idx;  /* next to reap */
+    uint16_t used_seen; /* the device's index as last read and judged */
+    uint16_t inflight;  /* chains, those that were not published yet included */
+    uint16_t detach_at; /* where via_vq_detach goes on */
+    uint64_t added;     /* chains, ever */
 };
 
 struct via_used_chain {
@@ -71,31 +75,34 @@ struct via_used_chain {
     uint32_t written; /* bytes, never more than the chain's writable ones */
 };
 
-/* -VIA_EINVAL: a size or an alignment that 2.7 does not allow. */
+/* Used buffer notifications are asked for at first. -VIA_EINVAL: a size or an alignment that 2.7 does not allow, or a part missing. */
 VIA_MUST_USE int via_vq_init(struct via_vq *, const struct via_vq_cfg *);
 
 /*
  * Put a chain on the ring: `out` device-readable segments, then `in` device-writable ones. The device does not see it
- * before via_vq_publish. Takes one descriptor where an indirect table serves, else one a segment.
- * -VIA_EAGAIN: no descriptors free now. -VIA_E2BIG: more segments than this queue could ever take, 0 of them, or 2^32
- * bytes or more in all (2.7.5.2... chain rules). -VIA_EPROTO: broken.
+ * before via_vq_publish. Takes one descriptor where an indirect table serves, else one a segment. token: not NULL.
+ * -VIA_EAGAIN: not enough descriptors free now. -VIA_E2BIG: more segments than the queue's size (2.7.5.3.1), 0 of them, or 2^32
+ * bytes or more in all (2.7.5.2 forbids more than 2^32, and a used length could not tell of 2^32 itself). -VIA_EINVAL: a segment
+ * of 0 bytes. -VIA_EPROTO: broken.
  */
 VIA_MUST_USE int via_vq_add(struct via_vq *, const struct via_seg *seg, unsigned out, unsigned in, void *token);
 
-/* Show the device all that was added since. True: the device wants an available buffer notification (2.7.13.4). */
+/* Show the device all that was added since. True: the device wants an available buffer notification (2.7.10.1, 2.7.13.4.1). */
 VIA_MUST_USE bool via_vq_publish(struct via_vq *);
 
 /*
  * Take one used chain back. 1: *out holds it. 0: none. -VIA_EPROTO: the device used an id that is not outstanding, or
- * claims more bytes than the chain's writable ones, or moved its index by more than is outstanding.
+ * claims more bytes than the chain's writable ones, or moved its index by more than is outstanding. Only what was published is
+ * outstanding.
  */
 VIA_MUST_USE int via_vq_reap(struct via_vq *, struct via_used_chain *out);
 
-/* Ask for used buffer notifications; true: something is there already, so reap before sleeping. */
+/* Ask for used buffer notifications (2.7.7.1); true: something is there already, so reap before sleeping. */
 VIA_MUST_USE bool via_vq_arm(struct via_vq *);
 void via_vq_disarm(struct via_vq *);
 
-/* After the device has been stopped: hand the tokens of chains that will never come back out, one a call, then NULL. */
+/* After the device has been stopped: hand the tokens of chains that will never come back out, one a call, then NULL. The queue is
+ * broken from the first call on. */
 void *via_vq_detach(struct via_vq *);
 
 static inline unsigned via_vq_inflight(const struct via_vq *vq) { return vq->inflight; }
@@ -137,29 +144,41 @@ struct via_dq {
     uint16_t inflight;   /* popped, not pushed */
 };
 
-/* The used index goes on from where used->idx stands, read once. -VIA_EINVAL: size or alignment. */
+/* The used index goes on from where used->idx stands, read once. Available buffer notifications are asked for at first. -VIA_EINVAL: size
+ * or alignment. */
 VIA_MUST_USE int via_dq_init(struct via_dq *, const struct via_dq_cfg *);
 
 /*
- * Take the next available chain. VIA_POP_READY: *chain is whole. VIA_POP_TABLE: fetch chain->table.len bytes from device
- * address chain->table.addr and give them to via_dq_table. -VIA_EPROTO: the chain loops, leaves the table, is longer
- * than the queue, has a zero-length or a readable-after-writable descriptor, totals 2^32 bytes or more, has INDIRECT
- * where it was not negotiated or together with NEXT or WRITE, a table of odd length ...; or more chains than the queue's size are
- * outstanding.
+ * Take the next available chain. VIA_POP_READY: *chain is whole. VIA_POP_TABLE: fetch chain->table.len bytes (at most 16 a
+ * descriptor of the queue) from device address chain->table.addr and give them to via_dq_table. -VIA_EPROTO:
+ * - the chain loops, is longer than the queue (the table's descriptors counted), or leaves the descriptor table;
+ * - a descriptor has length 0, or is readable and follows a writable one (2.7.4.2), or the sum is 2^32 bytes or more;
+ * - INDIRECT was not negotiated, or stands together with NEXT, or in a table (2.7.5.3.1); INDIRECT after direct descriptors is fine, and
+ *   WRITE beside it is ignored (2.7.5.3.2);
+ * - a table's length is 0, not a multiple of 16, or more than 16 bytes a descriptor of the queue;
+ * - more chains were made available than there are descriptors.
+ * Reads of a driver's words happen once each, and a chain that came back whole can't change any more.
  */
 VIA_MUST_USE int via_dq_pop(struct via_dq *, struct via_chain *chain);
 
-/* Complete a VIA_POP_TABLE chain from a private copy of its table (table.len bytes). 0, or -VIA_EPROTO. */
+/* Complete a VIA_POP_TABLE chain from a private copy of its table (table.len bytes). 0: chain->table.len is 0 now, the chain is whole.
+ * -VIA_EPROTO: the chain is refused. */
 VIA_MUST_USE int via_dq_table(struct via_dq *, struct via_chain *chain, const struct via_desc *table);
 
-/* Give a chain back. The driver does not see it before via_dq_publish. written: bytes written from the start of the writable
- * part on (2.7.8.2). */
+/*
+ * The owner can't serve a chain that it popped, for a reason that lies in the chain (its table is outside the device's memory ...): break
+ * the queue with this fault; the chain does not count as in flight any more. Returns -VIA_EPROTO.
+ */
+int via_dq_refuse(struct via_dq *, const char *what, uint64_t got, uint64_t limit);
+
+/* Give a chain back, in any order; on a broken queue too. The driver does not see it before via_dq_publish. written: bytes written from the
+ * start of the writable part on (2.7.8.2). */
 void via_dq_push(struct via_dq *, uint16_t head, uint32_t written);
 
 /* Show the driver all that was pushed since. True: it wants a used buffer notification (2.7.7.2). */
 VIA_MUST_USE bool via_dq_publish(struct via_dq *);
 
-/* Ask for available buffer notifications; true: something is there already, so pop before sleeping. */
+/* Ask for available buffer notifications (2.7.10.2); true: something is there already, so pop before sleeping. */
 VIA_MUST_USE bool via_dq_arm(struct via_dq *);
 void via_dq_disarm(struct via_dq *);
 
