@@ -25,14 +25,17 @@ struct via_server_ops {
     void (*ring_stop)(struct via_server *, unsigned index);                                   /* optional */
     void (*batch_end)(struct via_server *, unsigned index); /* requests were submitted since: hand them on (io_uring, a kick). Optional. */
     void (*closed)(struct via_server *, const struct via_err *why); /* the connection ended, all rings are stopped, memory is unmapped; why->text empty: in order */
+    void (*warn)(struct via_server *, const struct via_err *what); /* something went wrong that the connection survives. Optional: stderr. */
 };
 
 struct via_server_ring {
     struct via_server *server;
     unsigned index;
     bool running;     /* has a pump */
-    bool stopping;    /* waits for requests in flight; then done */
-    int kick, call, err;
+    bool broken;      /* takes nothing any more until it is stopped and started again */
+    bool lost;        /* its areas are in no memory region; it waits for one that holds them */
+    bool armed;       /* the driver was asked for a kick */
+    int kick, call, err; /* -1: none; running without a kick: polled */
     struct via_watch watch;   /* kick */
     struct via_poller poller;
     struct via_pump pump;
@@ -54,18 +57,25 @@ struct via_server {
     struct via_sock_rx rx;
     struct via_back back;
     struct via_memmap map;
-    struct via_mapped *mapped; /* beside map.region, one each */
+    struct via_mapped *mapped; /* one a region, found by its ptr; NULL ptr: free */
     int req_fd;                /* the front-end's socket for our requests, -1 */
-    unsigned draining;         /* rings that an action in hand still waits for */
+    const struct via_back_action *waiting; /* an action that needs requests in flight to end first; the socket is not read meanwhile */
+    bool open;
+    bool ending;               /* takes nothing any more; `closed` follows when nothing is in flight */
+    bool in_batch;             /* inside a ring's run */
+    struct via_err why;        /* why it ends */
+    struct via_poller poller;  /* sees to it that what waits goes on */
     struct via_server_ring ring[VIA_BACK_QUEUES_MAX];
 };
 
 /* Serve one connection (fd becomes the server's) on the loop's thread. */
 VIA_MUST_USE int via_server_open(struct via_server *, const struct via_server_ops *, const struct via_server_cfg *, struct via_loop *, int fd, struct via_err *err);
 /*
- * Close now: requests in flight are waited for by the caller first (via_server_inflight). Called by the server itself before `closed` when the peer
- * goes; idempotent.
+ * End the connection in order: rings take nothing more, and when nothing is in flight any more, out of the loop, `closed` is called. The same happens
+ * by itself when the peer goes or breaks the rules. `closed` may free or open the server again.
  */
+void via_server_end(struct via_server *);
+/* Close at once, without `closed`. Only with nothing in flight (via_server_inflight). Idempotent. */
 void via_server_close(struct via_server *);
 unsigned via_server_inflight(const struct via_server *);
 
