@@ -19,7 +19,7 @@ struct via_device;
 struct via_req { /* one request, from pop to push; the pump's, lent to the device between submit and complete */
     struct via_pump *pump;
     struct via_req *next_free;
-    struct via_chain chain;
+    struct via_chain chain; /* its segments are the pump's scratch: look at the spans */
     struct via_span *span; /* n_out readable spans, then n_in writable ones */
     uint16_t n_out, n_in;
     bool busy;
@@ -28,7 +28,8 @@ struct via_req { /* one request, from pop to push; the pump's, lent to the devic
 struct via_device_ops {
     /*
      * Take a request over; complete it, now or later, by via_req_complete. -VIA_EAGAIN: not now, nothing was taken: the pump parks it and
-     * offers it again at the next run. Any other failure: the request is malformed for this device type; the queue is broken.
+     * offers it again at the next run. Any other failure: the request is malformed for this device type; the queue is broken (the device may
+     * say why in the pump's fault first).
      */
     int (*submit)(struct via_device *, struct via_req *);
 };
@@ -55,8 +56,9 @@ size_t via_pump_bytes(unsigned num, unsigned span_extra);
 VIA_MUST_USE int via_pump_init(struct via_pump *, const struct via_dq_cfg *, struct via_xlate *, struct via_device *, unsigned span_extra, void *storage);
 
 /*
- * Pop and submit up to `budget` requests. Returns their number (0: nothing to do, or parked), -VIA_EPROTO: the queue is
- * broken, fault tells why. What is in flight can still be completed.
+ * Offer what is parked again, then pop and submit requests, up to `budget` (0: nothing but what is parked, for a queue that is being stopped).
+ * Returns their number (0: nothing to do, or parked), -VIA_EPROTO: the queue is broken, fault tells why. What is in flight, a parked one
+ * included, can still be completed.
  */
 VIA_MUST_USE int via_pump_run(struct via_pump *, unsigned budget);
 /* Show the driver what was completed since; true: notify it. */
@@ -86,7 +88,10 @@ struct via_blk_io { /* embedded in a request; the store's between submit and don
 };
 
 struct via_blk_store_ops {
-    /* 0: taken, done will be called (perhaps before this returns). -VIA_EAGAIN: full now. */
+    /*
+     * 0: taken, done will be called (perhaps before this returns). -VIA_EAGAIN: full now. What an operation took up is free again when
+     * its done is called: done may submit the next one and find room for it. Any other failure: the operation ended with it, done is not called.
+     */
     int (*submit)(struct via_blk_store *, struct via_blk_io *);
 };
 struct via_blk_store { /* where the sectors are */
@@ -112,9 +117,13 @@ struct via_blk_device {
     struct via_blk_store *store;
     struct via_blk_limits limits;
     struct via_blk_config config;
-    uint64_t features; /* accepted by the driver: what it may ask for */
+    /* Accepted by the driver: what it may ask for. The owner sets it when negotiation is done, and clears it on reset. Without FLUSH
+     * each write is made stable before it completes. */
+    uint64_t features;
     struct via_blk_req *free;
-    uint64_t reads, writes, errors;
+    struct via_blk_req *waiting; /* in the middle of a sequence of operations, the store was full */
+    unsigned spans;
+    uint64_t reads, writes, others, errors; /* requests answered */
 };
 
 /* Bytes of storage for `depth` requests in flight (all queues that share this object; these share a thread). */
