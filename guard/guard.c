@@ -359,18 +359,20 @@ static void pair_abandon(struct via_guard *g)
 {
     for (unsigned i = 0; i < VIA_BACK_QUEUES_MAX; i++)
         ring_close(&g->ring[i]);
-    via_server_close(&g->server);
-    g->connected = false;
+    via_server_end(&g->server);
 }
 
-static bool draining(const struct via_guard *g) { return g->connected && (g->server.waiting || g->server.ending); }
-
-/* A front-end waits for its queue to stop, or is gone, and the back-end doesn't give the last requests back. */
+/*
+ * A front-end that is gone needs no answers, and the back-end has no way to the memory that goes with it: nothing is waited for. One
+ * that asked its queue to stop wants its last requests finished.
+ */
 static void watch_drain(struct via_guard *g)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (!draining(g))
+    if (g->server.ending)
+        pair_abandon(g);
+    if (!g->server.waiting)
         g->drain_since = 0;
     else if (!g->drain_since)
         g->drain_since = now.tv_sec;
@@ -396,7 +398,7 @@ int via_guard_run(struct via_guard *g)
     bool listening = false;
     int r = listen_when_alone(g, &listening);
     while (!g->loop.stop && r >= 0) {
-        r = via_loop_once(&g->loop, draining(g) ? TICK_MS : -1);
+        r = via_loop_once(&g->loop, g->connected && g->server.waiting ? TICK_MS : -1);
         if (g->connected)
             watch_drain(g);
         if (g->why.text[0]) {
@@ -409,6 +411,8 @@ int via_guard_run(struct via_guard *g)
     }
     if (g->connected)
         pair_abandon(g);
+    while (g->connected && r >= 0)
+        r = via_loop_once(&g->loop, 0);
     pair_close(g);
     return r < 0 ? r : 0;
 }

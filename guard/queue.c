@@ -28,6 +28,10 @@ static int refused(struct via_guard_queue *q, int result, const struct via_req *
 static int submit(struct via_device *device, struct via_req *req)
 {
     struct via_guard_queue *q = via_container_of(device, struct via_guard_queue, device);
+    if (!q->running) { /* the back-end is gone; what is asked for now is what was parked */
+        via_req_abandon(req);
+        return 0;
+    }
     struct via_guard_request *g = q->free;
     if (!g)
         return -VIA_EAGAIN;

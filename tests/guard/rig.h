@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rig: a guest, a guard and a back-end in one process, one thread each. The back-end's device answers each request by a rule that the
+ * test can make hostile.
+ */
+#ifndef RIG_H
+#define RIG_H
+
+#include <pthread.h>
+
+#include <guard.h>
+#include <viaduct/vhost.h>
+
+#define RIG_NUM 64u
+#define RIG_QUEUES 2u
+#define RIG_GUEST_BYTES (16u << 20)
+
+enum rig_lie {
+    RIG_HONEST,
+    RIG_WRONG_ID,
+    RIG_ID_TWICE,
+    RIG_TOO_LONG,    /* a used length beyond the writable bytes */
+    RIG_INDEX_JUMPS,
+    RIG_UNDER_WRITES, /* scribbles over all of its memory's pool part it was given, reports 3 bytes */
+    RIG_DIES,        /* closes its connection with requests in flight */
+    RIG_SILENT,      /* never answers */
+};
+
+struct rig_back { /* a back-end on a thread of its own */
+    char path[64];
+    enum rig_lie lie;
+    struct via_loop loop;
+    struct via_watch listener, stopper;
+    struct via_server server;
+    struct via_device device;
+    bool connected;
+    pthread_t thread;
+    /* what it was given */
+    unsigned regions;
+    uint64_t region_bytes;
+    _Atomic unsigned seen;
+};
+
+struct rig_guest { /* a front-end with memory and rings of its own */
+    struct via_memory memory;
+    struct via_client client;
+    struct via_phys_range range;
+    struct via_direct direct;
+    struct {
+        struct via_vq vq;
+        struct via_vq_slot slot[RIG_NUM];
+        int kick, call;
+    } ring[RIG_QUEUES];
+    uint8_t *data; /* what is free of the memory behind the rings */
+};
+
+struct rig {
+    char front[64];
+    struct rig_back back;
+    struct via_guard *guard;
+    pthread_t guard_thread;
+    struct rig_guest guest;
+};
+
+bool rig_open(struct rig *, enum rig_lie, size_t pool_bytes); /* all but the guest's connection */
+void rig_close(struct rig *);
+bool rig_guest_open(struct rig *);
+void rig_guest_close(struct rig *);
+bool rig_ring_start(struct rig_guest *, unsigned index, uint16_t base);
+
+/* What an honest device answers: byte i of the writable part. */
+uint8_t rig_answer(const uint8_t *out, size_t out_len, size_t i);
+
+/* Put one request on a ring: one readable and one writable buffer (either may be empty). */
+bool rig_submit(struct rig_guest *, unsigned index, struct via_span out, struct via_span in, void *token);
+/* Wait for one answer. 1: got it. 0: nothing came within timeout_ms. Negative: the connection was closed. */
+int rig_wait(struct rig_guest *, unsigned index, struct via_used_chain *used, int timeout_ms);
+
+#endif
