@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* client: the front-end end of a vhost-user connection: one request at a time, each answer waited for with a limit. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <viaduct/vhost.h>
+
+#define TIMEOUT_MS 5000
+
+static bool has_protocol(const struct via_client *c, enum via_vu_protocol_feature bit) { return c->front.protocol & VIA_BIT(bit); }
+
+/* ------------------------------------------------------------------ connection */
+
+int via_client_adopt(struct via_client *c, int fd)
+{
+    *c = (struct via_client){.fd = fd, .timeout_ms = c->timeout_ms, .req_fd = -1};
+    via_sock_rx_init(&c->rx);
+    via_sock_rx_init(&c->req_rx);
+    via_front_init(&c->front);
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+        return 0;
+    via_client_close(c);
+    return -VIA_EBADF;
+}
+
+int via_client_connect(struct via_client *c, const char *path, int wait_ms, struct via_err *err)
+{
+    c->fd = c->req_fd = -1;
+    int fd = via_sock_connect(path, wait_ms, err);
+    if (fd < 0)
+        return fd;
+    int result = via_client_adopt(c, fd);
+    return result < 0 ? via_err_set(err, result, "%s: the connection can't be used", path) : 0;
+}
+
+void via_client_close(struct via_client *c)
+{
+    if (c->fd >= 0) {
+        via_sock_rx_close(&c->rx);
+        close(c->fd);
+    }
+    if (c->req_fd >= 0) {
+        via_sock_rx_close(&c->req_rx);
+        close(c->req_fd);
+    }
+    c->fd = c->req_fd = -1;
+}
+
+/* ------------------------------------------------------------------ one request */
+
+/* After this, what the back-end sends can't be told apart from late answers. */
+static int out_of_step(struct via_client *c, int result, const char *doing, const char *request, const struct via_err *why,
+                       struct via_err *err)
+{
+    c->front.broken = true;
+    return via_err_set(err, result, "%s %s: %.240s", doing, request, why->text);
+}
+
+/* Send a composed request and wait for its answer where one is due. */
+static int client_ask(struct via_client *c, const struct via_vu_msg *m, struct via_err *err)
+{
+    int timeout = c->timeout_ms ? c->timeout_ms : TIMEOUT_MS;
+    const char *name = via_vu_name(m->request);
+    struct via_err why = {.text = ""};
+    if (c->fd < 0 || c->front.broken)
+        return via_err_set(err, -VIA_EPROTO, "%s: the connection to the back-end is broken since an earlier failure", name);
+    int result = via_sock_send(c->fd, m, timeout, &why);
+    if (result < 0)
+        return out_of_step(c, result, "the back-end does not take", name, &why, err);
+    if (!via_front_awaits(&c->front))
+        return 0;
+    result = via_sock_recv_wait(c->fd, &c->rx, timeout, &why);
+    if (result == -VIA_ENODEV)
+        (void)via_err_set(&why, 0, "it closed the connection instead");
+    if (result < 0)
+        return out_of_step(c, result, "the back-end gave no answer to", name, &why, err);
+    result = via_front_feed(&c->front, &c->rx.msg);
+    via_vu_close_fds(&c->rx.msg);
+    if (result < 0) {
+        char who[80];
+        snprintf(who, sizeof(who), "the back-end's answer to %s", name);
+        return via_err_fault(err, result, who, &c->front.fault);
+    }
+    return 0;
+}
+
+static int ask_get(struct via_client *c, enum via_vu_request what, struct via_err *err)
+{
+    struct via_vu_msg m;
+    via_front_get(&c->front, &m, what);
+    return client_ask(c, &m, err);
+}
+
+static int ask_set(struct via_client *c, enum via_vu_request what, uint64_t value, struct via_err *err)
+{
+    struct via_vu_msg m;
+    via_front_set_u64(&c->front, &m, what, value);
+    return client_ask(c, &m, err);
+}
+
+/* What was sent has been seen by the back-end: it answers in order. */
+static int client_settle(struct via_client *c, struct via_err *err)
+{
+    return has_protocol(c, VIA_VU_PF_REPLY_ACK) ? 0 : ask_get(c, VIA_VU_GET_FEATURES, err);
+}
+
+/* ------------------------------------------------------------------ negotiation */
+
+static int request_channel(struct via_client *c, struct via_err *err)
+{
+    struct via_vu_msg m;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return via_err_set(err, -VIA_ENOMEM, "no socket for the back-end's own requests is to be had");
+    via_front_back_req_fd(&c->front, &m, pair[1]);
+    int result = client_ask(c, &m, err);
+    close(pair[1]);
+    if (result < 0)
+        close(pair[0]);
+    else
+        c->req_fd = pair[0];
+    return result;
+}
+
+static int offer_protocol(struct via_client *c, uint64_t want, struct via_err *err)
+{
+    int result = ask_get(c, VIA_VU_GET_PROTOCOL_FEATURES, err);
+    if (result == 0)
+        result = ask_set(c, VIA_VU_SET_PROTOCOL_FEATURES, want & c->front.protocol_offered, err);
+    if (result == 0 && has_protocol(c, VIA_VU_PF_MQ))
+        result = ask_get(c, VIA_VU_GET_QUEUE_NUM, err);
+    if (result == 0 && has_protocol(c, VIA_VU_PF_BACKEND_REQ))
+        result = request_channel(c, err);
+    return result;
+}
+
+int via_client_offer(struct via_client *c, uint64_t want_protocol, struct via_err *err)
+{
+    struct via_vu_msg m;
+    int result = ask_get(c, VIA_VU_GET_FEATURES, err);
+    if (result == 0 && (c->front.offered & VIA_BIT(VIA_F_PROTOCOL_FEATURES)))
+        result = offer_protocol(c, want_protocol, err);
+    if (result < 0)
+        return result;
+    via_front_plain(&c->front, &m, VIA_VU_SET_OWNER);
+    return client_ask(c, &m, err);
+}
+
+int via_client_accept(struct via_client *c, uint64_t features, struct via_err *err)
+{
+    return ask_set(c, VIA_VU_SET_FEATURES, features | (c->front.offered & VIA_BIT(VIA_F_PROTOCOL_FEATURES)), err);
+}
+
+int via_client_negotiate(struct via_client *c, uint64_t want, uint64_t need, uint64_t want_protocol, struct via_err *err)
+{
+    int result = via_client_offer(c, want_protocol, err);
+    if (result < 0)
+        return result;
+    uint64_t missing = need & ~c->front.offered;
+    if (missing)
+        return via_err_set(err, -VIA_ENOTSUP, "the back-end lacks features that are needed: 0x%" PRIx64 " (it offers 0x%" PRIx64 ")",
+                           missing, c->front.offered);
+    return via_client_accept(c, (want | need) & c->front.offered, err);
+}
+
+/* ------------------------------------------------------------------ memory, rings, the rest */
+
+int via_client_share(struct via_client *c, const struct via_vu_region *region, const int *fd, unsigned n, struct via_err *err)
+{
+    struct via_vu_msg m;
+    unsigned table = n < VIA_VU_TABLE_REGIONS ? n : VIA_VU_TABLE_REGIONS;
+    if (n > table && !has_protocol(c, VIA_VU_PF_CONFIGURE_MEM_SLOTS))
+        return via_err_set(err, -VIA_ENOTSUP, "the back-end takes at most %u memory regions, not %u (it lacks CONFIGURE_MEM_SLOTS)",
+                           VIA_VU_TABLE_REGIONS, n);
+    via_front_mem_table(&c->front, &m, region, fd, table);
+    int result = client_ask(c, &m, err);
+    for (unsigned i = table; i < n && result == 0; i++) {
+        via_front_mem_reg(&c->front, &m, true, &region[i], fd[i]);
+        result = client_ask(c, &m, err);
+    }
+    return result < 0 ? result : client_settle(c, err);
+}
+
+static int ring_state(struct via_client *c, enum via_vu_request what, unsigned index, uint32_t num, struct via_err *err)
+{
+    struct via_vu_msg m;
+    via_front_ring_state(&c->front, &m, what, index, num);
+    return client_ask(c, &m, err);
+}
+
+static int ring_fd(struct via_client *c, enum via_vu_request what, unsigned index, int fd, struct via_err *err)
+{
+    struct via_vu_msg m;
+    via_front_ring_fd(&c->front, &m, what, index, fd);
+    return client_ask(c, &m, err);
+}
+
+int via_client_ring_start(struct via_client *c, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used, uint16_t base,
+                          int kick, int call, struct via_err *err)
+{
+    struct via_vu_msg m;
+    int result = ring_state(c, VIA_VU_SET_VRING_NUM, index, num, err);
+    if (result == 0)
+        result = ring_state(c, VIA_VU_SET_VRING_BASE, index, base, err);
+    if (result == 0) {
+        via_front_ring_addr(&c->front, &m, index, desc, avail, used);
+        result = client_ask(c, &m, err);
+    }
+    if (result == 0)
+        result = ring_fd(c, VIA_VU_SET_VRING_CALL, index, call, err);
+    if (result == 0)
+        result = ring_fd(c, VIA_VU_SET_VRING_KICK, index, kick, err);
+    if (result == 0 && (c->front.features & VIA_BIT(VIA_F_PROTOCOL_FEATURES)))
+        result = ring_state(c, VIA_VU_SET_VRING_ENABLE, index, 1, err);
+    return result < 0 ? result : client_settle(c, err);
+}
+
+int via_client_ring_stop(struct via_client *c, unsigned index, uint16_t *base, struct via_err *err)
+{
+    int result = ring_state(c, VIA_VU_GET_VRING_BASE, index, 0, err);
+    if (result == 0)
+        *base = (uint16_t)c->front.value;
+    return result;
+}
+
+int via_client_status(struct via_client *c, uint8_t status, struct via_err *err)
+{
+    return has_protocol(c, VIA_VU_PF_STATUS) ? ask_set(c, VIA_VU_SET_STATUS, status, err) : 0;
+}
+
+int via_client_config_get(struct via_client *c, uint32_t offset, void *out, uint32_t len, struct via_err *err)
+{
+    struct via_vu_msg m;
+    if (!has_protocol(c, VIA_VU_PF_CONFIG))
+        return via_err_set(err, -VIA_ENOTSUP, "the back-end has no config space (it lacks the protocol feature CONFIG)");
+    if (len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
+        return via_err_set(err, -VIA_ERANGE, "a message carries config space up to byte %u only", VIA_VU_CONFIG_MAX);
+    via_front_config_get(&c->front, &m, offset, len);
+    int result = client_ask(c, &m, err);
+    if (result == 0)
+        memcpy(out, c->front.config, len);
+    return result;
+}
+
+int via_client_config_set(struct via_client *c, uint32_t offset, const void *bytes, uint32_t len, struct via_err *err)
+{
+    struct via_vu_msg m;
+    if (!has_protocol(c, VIA_VU_PF_CONFIG))
+        return via_err_set(err, -VIA_ENOTSUP, "the back-end has no config space (it lacks the protocol feature CONFIG)");
+    if (len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
+        return via_err_set(err, -VIA_ERANGE, "a message carries config space up to byte %u only", VIA_VU_CONFIG_MAX);
+    via_front_config_set(&c->front, &m, offset, bytes, len);
+    return client_ask(c, &m, err);
+}
+
+int via_client_back_req(struct via_client *c, struct via_err *err)
+{
+    struct via_vu_msg reply;
+    bool send;
+    if (c->req_fd < 0)
+        return 0;
+    int result = via_sock_recv(c->req_fd, &c->req_rx, err);
+    if (result <= 0)
+        return result;
+    int known = via_front_feed_back_req(&c->front, &c->req_rx.msg, &reply, &send);
+    via_vu_close_fds(&c->req_rx.msg);
+    if (known < 0)
+        return via_err_set(err, known, "the back-end's own request %u breaks the protocol", c->req_rx.msg.request);
+    if (send && (result = via_sock_send(c->req_fd, &reply, 0, err)) < 0)
+        return result;
+    return known;
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* server: the back-end end of a vhost-user connection: the socket, what its session asks for, and the end of it. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "server.h"
+
+#define MESSAGES_A_ROUND 16u /* a flood of messages keeps no ring from its turn */
+
+/* ------------------------------------------------------------------ small helpers */
+
+void via_server_fd_put(int *fd, int with)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = with;
+}
+
+int via_server_fd_check(int fd, const char *what, unsigned index, struct via_err *err)
+{
+    struct statx st;
+    if (fd < 0)
+        return 0;
+    /* DONT_SYNC: a file system that the peer serves by itself (FUSE) is not asked, so it can't let us wait. */
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 && ((st.stx_mode & S_IFMT) == 0 || S_ISFIFO(st.stx_mode)))
+        return 0;
+    return via_err_set(err, -VIA_EPROTO, "ring %u: the front-end's %s descriptor is neither an eventfd nor a pipe", index, what);
+}
+
+void via_server_warn(struct via_server *s, const struct via_err *what)
+{
+    if (s->ops->warn)
+        s->ops->warn(s, what);
+    else
+        fprintf(stderr, "vhost-user: %s\n", what->text);
+}
+
+unsigned via_server_inflight(const struct via_server *s)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        if (s->ring[i].running)
+            n += via_pump_inflight(&s->ring[i].pump);
+    return n;
+}
+
+static void socket_pause(struct via_server *s)
+{
+    if (s->watch.fd >= 0)
+        via_loop_remove(s->loop, &s->watch);
+    s->watch.fd = -1;
+}
+
+static void end_with(struct via_server *s, const struct via_err *why)
+{
+    if (!s->open || s->ending)
+        return;
+    s->why = *why;
+    s->ending = true;
+    socket_pause(s);
+}
+
+void via_server_fail(struct via_server *s, const struct via_err *err) { end_with(s, err); }
+void via_server_end(struct via_server *s) { end_with(s, &(struct via_err){.text = ""}); }
+
+/* ------------------------------------------------------------------ actions */
+
+/* Rings whose requests must all have ended before the action can be done. */
+static bool concerns(const struct via_back_action *act, unsigned index)
+{
+    switch (act->what) {
+    case VIA_BACK_RING_STOP:
+        return act->index == index;
+    case VIA_BACK_MEM_TABLE:
+    case VIA_BACK_MEM_REMOVE:
+    case VIA_BACK_RESET:
+        return true;
+    case VIA_BACK_STATUS:
+        return act->value == 0;
+    default:
+        return false;
+    }
+}
+
+static bool must_wait(const struct via_server *s, const struct via_back_action *act)
+{
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        if (s->ring[i].running && concerns(act, i) && via_pump_inflight(&s->ring[i].pump))
+            return true;
+    return false;
+}
+
+static int memory_replace(struct via_server *s, const struct via_back_action *act, struct via_err *err)
+{
+    int result = 0;
+    via_server_memory_clear(s);
+    for (unsigned i = 0; i < act->n && result == 0; i++)
+        result = via_server_region_add(s, &act->region[i], act->fd[i], err);
+    return result;
+}
+
+static int memory_change(struct via_server *s, const struct via_back_action *act, struct via_err *err)
+{
+    int result;
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        via_server_ring_flush(&s->ring[i]);
+    if (act->what == VIA_BACK_MEM_TABLE)
+        result = memory_replace(s, act, err);
+    else if (act->what == VIA_BACK_MEM_ADD)
+        result = via_server_region_add(s, &act->region[0], act->fd[0], err);
+    else
+        result = via_server_region_remove(s, &act->region[0], err);
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        via_server_ring_moved(&s->ring[i]);
+    for (unsigned i = 0; i < act->n; i++)
+        if (act->what != VIA_BACK_MEM_REMOVE && act->fd[i] >= 0)
+            close(act->fd[i]);
+    return result;
+}
+
+static int config_access(struct via_server *s, const struct via_back_action *act, struct via_err *err)
+{
+    int result = -VIA_ENOTSUP;
+    if (act->what == VIA_BACK_CONFIG_GET)
+        result = s->ops->config_get(s, act->offset, act->config, act->len);
+    else if (s->ops->config_set)
+        result = s->ops->config_set(s, act->offset, act->config, act->len);
+    if (result < 0)
+        return via_err_set(err, result, "the device's config space can't be %s (offset %u, %u bytes)",
+                           act->what == VIA_BACK_CONFIG_GET ? "read there" : "written there", act->offset, act->len);
+    return 0;
+}
+
+static int notifier_change(struct via_server *s, const struct via_back_action *act, struct via_err *err)
+{
+    bool call = act->what == VIA_BACK_RING_CALL;
+    struct via_server_ring *r = &s->ring[act->index];
+    via_server_fd_put(call ? &r->call : &r->err, act->fd[0]);
+    return via_server_fd_check(act->fd[0], call ? "call" : "error", act->index, err);
+}
+
+static void rings_stop(struct via_server *s)
+{
+    for (unsigned i = 0; i < s->cfg.queues; i++) {
+        via_server_ring_flush(&s->ring[i]);
+        s->back.ring[i].base = via_server_ring_base(&s->ring[i]); /* asked for after a reset, too */
+        via_server_ring_stop(&s->ring[i]);
+    }
+}
+
+static int perform(struct via_server *s, const struct via_back_action *act, uint64_t *value, struct via_err *err)
+{
+    struct via_server_ring *r = &s->ring[act->index];
+    switch (act->what) {
+    case VIA_BACK_NOTHING:
+    case VIA_BACK_RING_ENABLE: /* the session's flag is what a ring looks at */
+        return 0;
+    case VIA_BACK_FEATURES:
+        if (s->ops->features)
+            s->ops->features(s, act->value);
+        return 0;
+    case VIA_BACK_MEM_TABLE:
+    case VIA_BACK_MEM_ADD:
+    case VIA_BACK_MEM_REMOVE:
+        return memory_change(s, act, err);
+    case VIA_BACK_RING_START:
+        if (act->value)
+            via_server_ring_kick_put(r, act->fd[0]);
+        return via_server_ring_start(r, err);
+    case VIA_BACK_RING_KICK:
+        via_server_ring_kick_put(r, act->fd[0]);
+        return r->running ? via_server_ring_watch(r, err) : 0;
+    case VIA_BACK_RING_STOP:
+        via_server_ring_flush(r);
+        *value = via_server_ring_base(r);
+        via_server_ring_stop(r);
+        return 0;
+    case VIA_BACK_RING_CALL:
+    case VIA_BACK_RING_ERR:
+        return notifier_change(s, act, err);
+    case VIA_BACK_CONFIG_GET:
+    case VIA_BACK_CONFIG_SET:
+        return config_access(s, act, err);
+    case VIA_BACK_STATUS:
+        if (act->value == 0)
+            rings_stop(s);
+        return 0;
+    case VIA_BACK_RESET:
+        rings_stop(s);
+        return 0;
+    case VIA_BACK_REQ_FD:
+        via_server_fd_put(&s->req_fd, act->fd[0]);
+        return 0;
+    }
+    __builtin_unreachable();
+}
+
+/* A refusal that leaves everything as it was, and that the front-end is told, need not end the connection. */
+static bool survivable(enum via_back_do what)
+{
+    return what == VIA_BACK_MEM_ADD || what == VIA_BACK_MEM_REMOVE || what == VIA_BACK_CONFIG_GET || what == VIA_BACK_CONFIG_SET;
+}
+
+static void action_do(struct via_server *s, const struct via_back_action *act)
+{
+    struct via_err err = {.text = ""};
+    struct via_vu_msg reply;
+    enum via_back_do what = act->what;
+    uint64_t value = 0;
+    int result = perform(s, act, &value, &err);
+    bool told = via_back_done(&s->back, result, value, &reply);
+    if (told) {
+        struct via_err why = {.text = ""};
+        /* Answers are small and a front-end waits for each: one that leaves no room for them does not read. */
+        if (via_sock_send(s->fd, &reply, 0, &why) < 0) {
+            (void)via_err_set(&why, 0, "the front-end does not take the answer to its %s", via_vu_name(reply.request));
+            via_server_fail(s, result < 0 ? &err : &why);
+            return;
+        }
+    }
+    if (result < 0 && told && survivable(what))
+        via_server_warn(s, &err);
+    else if (result < 0)
+        via_server_fail(s, &err);
+}
+
+/* ------------------------------------------------------------------ socket */
+
+static void socket_lost(struct via_server *s, int result, const struct via_err *err)
+{
+    if (result == -VIA_ENODEV)
+        via_server_end(s);
+    else
+        via_server_fail(s, err);
+}
+
+/* One message; false: no more for now. */
+static bool socket_message(struct via_server *s)
+{
+    struct via_err err = {.text = ""};
+    const struct via_back_action *act;
+    int got = via_sock_recv(s->fd, &s->rx, &err);
+    if (got <= 0) {
+        if (got < 0)
+            socket_lost(s, got, &err);
+        return false;
+    }
+    uint32_t request = s->rx.msg.request;
+    int result = via_back_feed(&s->back, &s->rx.msg, &act);
+    via_vu_close_fds(&s->rx.msg);
+    if (result < 0) {
+        char who[64];
+        snprintf(who, sizeof(who), "the front-end's %s", via_vu_name(request));
+        (void)via_err_fault(&err, result, who, &s->back.fault);
+        via_server_fail(s, &err);
+        return false;
+    }
+    if (!must_wait(s, act)) {
+        action_do(s, act);
+        return !s->ending;
+    }
+    s->waiting = act;
+    socket_pause(s);
+    return false;
+}
+
+static void socket_ready(struct via_watch *w, uint32_t events)
+{
+    struct via_server *s = via_container_of(w, struct via_server, watch);
+    (void)events; /* a hang-up shows when all that came before it has been read */
+    for (unsigned i = 0; i < MESSAGES_A_ROUND && socket_message(s); i++)
+        ;
+}
+
+static int socket_resume(struct via_server *s, struct via_err *err)
+{
+    s->watch.fd = s->fd;
+    s->watch.ready = socket_ready;
+    int result = via_loop_add(s->loop, &s->watch, EPOLLIN);
+    if (result < 0) {
+        s->watch.fd = -1;
+        return via_err_set(err, result, "the front-end's socket can't be waited on");
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------ going on, and the end */
+
+static bool server_due(const struct via_server *s)
+{
+    if (s->ending)
+        return via_server_inflight(s) == 0;
+    return s->waiting && !must_wait(s, s->waiting);
+}
+
+static bool server_poll(struct via_poller *p)
+{
+    struct via_server *s = via_container_of(p, struct via_server, poller);
+    struct via_err err;
+    if (!server_due(s))
+        return false;
+    if (s->ending) {
+        struct via_err why = s->why;
+        const struct via_server_ops *ops = s->ops;
+        via_server_close(s);
+        ops->closed(s, &why); /* s may be gone from here on */
+        return true;
+    }
+    const struct via_back_action *act = s->waiting;
+    s->waiting = NULL;
+    action_do(s, act);
+    if (!s->ending && socket_resume(s, &err) < 0)
+        via_server_fail(s, &err);
+    return true;
+}
+
+static bool server_arm(struct via_poller *p) { return server_due(via_container_of(p, struct via_server, poller)); }
+
+static void waiting_drop(struct via_server *s)
+{
+    const struct via_back_action *act = s->waiting;
+    s->waiting = NULL;
+    for (unsigned i = 0; act && act->what == VIA_BACK_MEM_TABLE && i < act->n; i++)
+        if (act->fd[i] >= 0)
+            close(act->fd[i]);
+}
+
+void via_server_close(struct via_server *s)
+{
+    if (!s->open)
+        return;
+    VIA_ASSERT(via_server_inflight(s) == 0);
+    s->open = false;
+    socket_pause(s);
+    via_loop_remove_poller(s->loop, &s->poller);
+    rings_stop(s);
+    for (unsigned i = 0; i < s->cfg.queues; i++) {
+        via_server_fd_put(&s->ring[i].call, -1);
+        via_server_fd_put(&s->ring[i].err, -1);
+    }
+    waiting_drop(s);
+    via_server_memory_clear(s);
+    free(s->mapped);
+    s->mapped = NULL;
+    via_sock_rx_close(&s->rx);
+    via_server_fd_put(&s->req_fd, -1);
+    via_server_fd_put(&s->fd, -1);
+}
+
+static int session_open(struct via_server *s, struct via_err *err)
+{
+    struct via_back_cfg back = {
+        .features = s->cfg.features,
+        .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
+                    VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) |
+                    (s->cfg.config ? VIA_BIT(VIA_VU_PF_CONFIG) : 0),
+        .queues = s->cfg.queues,
+        .num_max = s->cfg.num_max,
+        .slots = VIA_VU_SLOTS_MAX,
+    };
+    int result = via_back_init(&s->back, &back);
+    if (result < 0)
+        return via_err_set(err, result, "a back-end can't have %u queues of %u descriptors", s->cfg.queues, s->cfg.num_max);
+    s->mapped = calloc(back.slots, sizeof(*s->mapped));
+    if (!s->mapped)
+        return via_err_set(err, -VIA_ENOMEM, "no memory for a connection");
+    return 0;
+}
+
+int via_server_open(struct via_server *s, const struct via_server_ops *ops, const struct via_server_cfg *cfg, struct via_loop *loop, int fd,
+                    struct via_err *err)
+{
+    *s = (struct via_server){.ops = ops, .cfg = *cfg, .loop = loop, .fd = fd, .watch.fd = -1, .req_fd = -1};
+    for (unsigned i = 0; i < VIA_BACK_QUEUES_MAX; i++)
+        s->ring[i] = (struct via_server_ring){.server = s, .index = i, .kick = -1, .call = -1, .err = -1, .watch.fd = -1};
+    via_sock_rx_init(&s->rx);
+    via_memmap_init(&s->map);
+    s->poller = (struct via_poller){.poll = server_poll, .arm = server_arm};
+    via_loop_add_poller(loop, &s->poller);
+    s->open = true;
+    int result = session_open(s, err);
+    if (result == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        result = via_err_set(err, -VIA_EBADF, "descriptor %d is not a socket to a front-end", fd);
+    if (result == 0)
+        result = socket_resume(s, err);
+    if (result < 0)
+        via_server_close(s);
+    return result;
+}
+
+void via_server_config_changed(struct via_server *s)
+{
+    struct via_vu_msg m;
+    struct via_err err;
+    if (s->req_fd < 0 || !(s->back.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
+        return;
+    via_back_config_changed(&s->back, &m);
+    if (via_sock_send(s->req_fd, &m, 0, &err) < 0)
+        via_server_warn(s, &err);
+}

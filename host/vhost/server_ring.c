@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* server_ring: one ring of the front-end, from start to stop: its areas, its pump, its three descriptors. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "server.h"
+
+#define RING_BATCH 64u      /* requests that a ring may take before the others have their turn */
+#define RING_SPAN_EXTRA 64u /* spans beyond a request's descriptors, for what crosses regions */
+
+static bool accepted(const struct via_server *s, enum via_feature bit) { return s->back.features & VIA_BIT(bit); }
+
+/* May it take requests? */
+static bool ring_serves(const struct via_server_ring *r)
+{
+    const struct via_server *s = r->server;
+    return r->running && !r->broken && !r->lost && s->back.ring[r->index].enabled && !s->waiting && !s->ending;
+}
+
+/* ------------------------------------------------------------------ areas */
+
+static int ring_area(struct via_server_ring *r, const char *name, uint64_t addr, size_t len, unsigned align, void **out,
+                     struct via_err *err)
+{
+    if (addr % align)
+        return via_err_set(err, -VIA_EPROTO, "ring %u: the %s area at user address 0x%" PRIx64 " must be aligned to %u bytes", r->index,
+                           name, addr, align);
+    *out = via_memmap_uva(&r->server->map, (via_uva){addr}, len);
+    if (!*out)
+        return via_err_set(err, -VIA_EFAULT,
+                           "ring %u: the %s area (user address 0x%" PRIx64 ", %zu bytes) is in no memory region of the front-end", r->index,
+                           name, addr, len);
+    return 0;
+}
+
+static int ring_areas(struct via_server_ring *r, struct via_dq_cfg *cfg, struct via_err *err)
+{
+    const struct via_back_ring *b = &r->server->back.ring[r->index];
+    void *desc, *avail, *used;
+    int result = ring_area(r, "descriptor", b->desc, via_split_desc_bytes(b->num), 16, &desc, err);
+    if (result == 0)
+        result = ring_area(r, "available", b->avail, via_split_avail_bytes(b->num), 2, &avail, err);
+    if (result == 0)
+        result = ring_area(r, "used", b->used, via_split_used_bytes(b->num), 4, &used, err);
+    if (result < 0)
+        return result;
+    cfg->desc = desc;
+    cfg->avail = avail;
+    cfg->used = used;
+    return 0;
+}
+
+void via_server_ring_moved(struct via_server_ring *r)
+{
+    struct via_err err;
+    if (!r->running)
+        return;
+    bool was_lost = r->lost;
+    r->lost = ring_areas(r, &r->pump.dq.cfg, &err) < 0;
+    if (r->lost && !was_lost)
+        via_server_warn(r->server, &err);
+}
+
+/* ------------------------------------------------------------------ taking requests */
+
+static void kick_unwatch(struct via_server_ring *r)
+{
+    if (r->watch.fd >= 0)
+        via_loop_remove(r->server->loop, &r->watch);
+    r->watch.fd = -1;
+}
+
+void via_server_ring_broken(struct via_server *s, unsigned index, const char *why)
+{
+    struct via_server_ring *r = &s->ring[index];
+    struct via_err err;
+    if (r->broken)
+        return;
+    r->broken = true;
+    kick_unwatch(r);
+    if (r->err >= 0)
+        via_event_signal(r->err);
+    (void)via_err_set(&err, 0, "ring %u is broken: %s", index, why);
+    via_server_warn(s, &err);
+}
+
+static void ring_offence(struct via_server_ring *r)
+{
+    struct via_err err;
+    (void)via_err_fault(&err, 0, "the driver", &r->pump.fault);
+    via_server_ring_broken(r->server, r->index, err.text);
+}
+
+static void memory_watch(struct via_server *s)
+{
+    struct via_err err;
+    if (!s->ending && via_server_memory_dead(s)) {
+        (void)via_err_set(&err, 0, "the front-end shrank a file that its memory is in");
+        via_server_fail(s, &err);
+    }
+}
+
+void via_server_ring_flush(struct via_server_ring *r)
+{
+    if (r->running && !r->lost && via_pump_flush(&r->pump) && r->call >= 0)
+        via_event_signal(r->call);
+}
+
+/* Take what may be taken; true: something was. */
+static bool ring_run(struct via_server_ring *r)
+{
+    struct via_server *s = r->server;
+    /* One that waits for an end takes nothing new, but what is parked must go through for the end to come. */
+    unsigned budget = ring_serves(r) ? RING_BATCH : 0;
+    if (budget == 0 && (r->lost || !r->pump.parked))
+        return false;
+    s->in_batch = true;
+    int n = via_pump_run(&r->pump, budget);
+    if (n > 0 && r->armed) {
+        via_dq_disarm(&r->pump.dq);
+        r->armed = false;
+    }
+    if (n != 0 && s->ops->batch_end)
+        s->ops->batch_end(s, r->index);
+    s->in_batch = false;
+    if (n < 0 && !r->broken)
+        ring_offence(r);
+    if (n != 0)
+        memory_watch(s);
+    return n > 0;
+}
+
+static bool ring_poll(struct via_poller *p)
+{
+    struct via_server_ring *r = via_container_of(p, struct via_server_ring, poller);
+    bool did = ring_run(r);
+    via_server_ring_flush(r);
+    return did;
+}
+
+static bool ring_arm(struct via_poller *p)
+{
+    struct via_server_ring *r = via_container_of(p, struct via_server_ring, poller);
+    if (ring_poll(p))
+        return true;
+    memory_watch(r->server);
+    if (!ring_serves(r) || r->pump.parked)
+        return false;
+    if (r->kick < 0)
+        return true; /* without a kick to wait for, it is polled */
+    r->armed = true;
+    return via_dq_arm(&r->pump.dq);
+}
+
+static void ring_kicked(struct via_watch *w, uint32_t events)
+{
+    struct via_server_ring *r = via_container_of(w, struct via_server_ring, watch);
+    if (events & (EPOLLHUP | EPOLLERR)) {
+        via_server_ring_broken(r->server, r->index, "the front-end hung its kick descriptor up");
+        return;
+    }
+    via_event_clear(r->kick);
+    (void)ring_poll(&r->poller);
+}
+
+void via_server_completed(struct via_server *s, unsigned index)
+{
+    struct via_server_ring *r = &s->ring[index];
+    if (!s->in_batch && r->running) /* in a batch: what runs it flushes and goes on by itself */
+        (void)ring_poll(&r->poller);
+}
+
+/* ------------------------------------------------------------------ start and stop */
+
+void via_server_ring_kick_put(struct via_server_ring *r, int fd)
+{
+    kick_unwatch(r);
+    via_server_fd_put(&r->kick, fd);
+}
+
+int via_server_ring_watch(struct via_server_ring *r, struct via_err *err)
+{
+    if (r->kick < 0 || r->broken)
+        return 0;
+    int result = via_server_fd_check(r->kick, "kick", r->index, err);
+    if (result < 0)
+        return result;
+    r->watch = (struct via_watch){.fd = r->kick, .ready = ring_kicked};
+    result = via_loop_add(r->server->loop, &r->watch, EPOLLIN);
+    if (result < 0) {
+        r->watch.fd = -1;
+        return via_err_set(err, result, "ring %u: the front-end's kick descriptor can't be waited on", r->index);
+    }
+    return 0;
+}
+
+int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
+{
+    struct via_server *s = r->server;
+    const struct via_back_ring *b = &s->back.ring[r->index];
+    struct via_dq_cfg cfg = {
+        .num = b->num, .base = b->base, .event_idx = accepted(s, VIA_F_EVENT_IDX), .indirect = accepted(s, VIA_F_INDIRECT_DESC)};
+    struct via_device *device = NULL;
+    int result = ring_areas(r, &cfg, err);
+    if (result == 0)
+        result = s->ops->ring_start(s, r->index, b->num, &device, err);
+    if (result < 0)
+        return result;
+
+    r->running = true;
+    r->broken = r->lost = r->armed = false;
+    r->pump = (struct via_pump){.device = device};
+    r->storage = malloc(via_pump_bytes(b->num, RING_SPAN_EXTRA));
+    if (!r->storage)
+        return via_err_set(err, -VIA_ENOMEM, "ring %u: no memory for %u descriptors", r->index, b->num);
+    result = via_pump_init(&r->pump, &cfg, &s->map.xlate, device, RING_SPAN_EXTRA, r->storage);
+    if (result < 0)
+        return via_err_set(err, result, "ring %u: can't be run with %u descriptors", r->index, b->num);
+    r->poller = (struct via_poller){.poll = ring_poll, .arm = ring_arm};
+    via_loop_add_poller(s->loop, &r->poller);
+    return via_server_ring_watch(r, err);
+}
+
+void via_server_ring_stop(struct via_server_ring *r)
+{
+    struct via_server *s = r->server;
+    VIA_ASSERT(via_pump_inflight(&r->pump) == 0);
+    via_server_ring_kick_put(r, -1);
+    if (!r->running)
+        return;
+    r->running = false;
+    if (r->poller.poll)
+        via_loop_remove_poller(s->loop, &r->poller);
+    r->poller.poll = NULL;
+    if (s->ops->ring_stop)
+        s->ops->ring_stop(s, r->index);
+    free(r->storage);
+    r->storage = NULL;
+}
