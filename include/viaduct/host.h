@@ -61,8 +61,8 @@ VIA_MUST_USE int via_memory_create(struct via_memory *, const char *name, size_t
 void via_memory_destroy(struct via_memory *);
 
 /*
- * A peer's region: map len bytes from offset of its descriptor (offset need not be page-aligned). Refused: not a regular file or memory (socket,
- * directory ...), beyond the file's end, not writable. A peer that shrinks the file later does not kill us: the pages turn into
+ * A peer's region: map len bytes from offset of its descriptor (offset need not be page-aligned). Refused: neither memory (memfd, tmpfs, hugetlbfs)
+ * nor a file on a disk, beyond the file's end, not writable. A peer that shrinks the file later does not kill us: the pages turn into
  * zeroes of our own and `dead` is set.
  */
 struct via_mapped {
@@ -70,8 +70,9 @@ struct via_mapped {
     size_t len;
     void *map;    /* what to unmap */
     size_t map_len;
+    size_t page;  /* bytes in a page of it (hugetlbfs: large) */
     _Atomic bool dead;
-    struct via_mapped *next; /* the SIGBUS handler's list */
+    struct via_mapped *next; /* the SIGBUS handler's list: an open object must not move */
 };
 VIA_MUST_USE int via_mapped_open(struct via_mapped *, int fd, uint64_t offset, uint64_t len, struct via_err *err);
 void via_mapped_close(struct via_mapped *);
@@ -87,17 +88,22 @@ struct via_poller { /* asked for work before the loop sleeps, and while it polls
     bool (*arm)(struct via_poller *);   /* about to sleep: ask to be notified; true: there is work after all */
     struct via_poller *next;
 };
+#define VIA_LOOP_DUE 64u
 struct via_loop {
     int epoll;
     bool stop;
     struct via_poller *pollers;
     uint32_t poll_max_ns, poll_ns; /* adaptive polling: how long at most, and now; 0: never */
     uint64_t sleeps, polls, poll_hits;
+    unsigned busy;             /* rounds in a row that pollers found work in */
+    struct via_poller *cursor; /* the next to ask */
+    struct via_watch *due[VIA_LOOP_DUE]; /* reported, not called yet; NULL: removed meanwhile */
 };
 VIA_MUST_USE int via_loop_init(struct via_loop *, uint32_t poll_max_ns, struct via_err *err);
 void via_loop_close(struct via_loop *);
 VIA_MUST_USE int via_loop_add(struct via_loop *, struct via_watch *, uint32_t events);
-void via_loop_remove(struct via_loop *, struct via_watch *); /* safe inside a callback, its own included: no stale call follows */
+/* Before its fd is closed (the peer holds a copy that would keep epoll going). Safe inside a callback, its own included: no stale call follows. */
+void via_loop_remove(struct via_loop *, struct via_watch *);
 void via_loop_add_poller(struct via_loop *, struct via_poller *);
 void via_loop_remove_poller(struct via_loop *, struct via_poller *);
 /* One round: poll, perhaps sleep up to timeout_ms (-1: for ever), call what is ready. */
@@ -117,12 +123,18 @@ struct via_file_cfg {
     bool direct; /* O_DIRECT */
     unsigned depth; /* requests at once */
 };
-struct via_file; /* host/file.c: io_uring; what lies in memory anyway (tmpfs) is done at once, in place */
+/* host/file.c: io_uring; what lies in memory anyway (tmpfs) is done at once, in place. One thread opens, uses and closes a file. */
+struct via_file;
 VIA_MUST_USE int via_file_open(struct via_file **, const struct via_file_cfg *, struct via_err *err);
 struct via_blk_store *via_file_store(struct via_file *);
 void via_file_limits(const struct via_file *, struct via_blk_limits *); /* capacity, blk_size, physical_size, opt_io, discard, write_zeroes, read_only, id */
 int via_file_fd(const struct via_file *);          /* becomes readable when completions are due (registered eventfd) */
-void via_file_submit(struct via_file *);           /* hand queued requests to the kernel: once a batch */
+/*
+ * Hand queued requests to the kernel: once a batch. Reap right after it: what ended at once (cached reads) is there, and the
+ * descriptor does not tell of it.
+ */
+void via_file_submit(struct via_file *);
+bool via_file_due(const struct via_file *);        /* there is something to reap: no system call, for pollers */
 unsigned via_file_reap(struct via_file *);         /* call done for what ended; their number */
 void via_file_close(struct via_file *);            /* nothing may be in flight */
 
