@@ -1,0 +1,115 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The guest's only process. It works on /dev/vda as via.mode on the kernel's command line says and tells the host on the console,
+# in lines that begin with VIADUCT: `ok STEP`, `fail STEP`, `is NAME VALUE`, and at last `done`.
+/bin/busybox mkdir -p /proc /sys /dev /tmp /mnt /sbin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+
+say() { echo "VIADUCT $*"; }
+leave() {
+    say done
+    usleep 200000 # the console drains
+    poweroff -f
+}
+step() { # NAME COMMAND...
+    name=$1
+    shift
+    if "$@" >/tmp/out 2>&1; then
+        say "ok $name"
+    else
+        say "fail $name"
+        tail -n 5 /tmp/out
+        umount /mnt 2>/dev/null
+        leave
+    fi
+}
+
+modules() {
+    for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
+        insmod "/modules/$m.ko" || return 1
+    done
+}
+disk() {
+    for _ in $(seq 100); do
+        [ -b /dev/vda ] && return 0
+        usleep 100000
+    done
+    return 1
+}
+raw() { # odd multiples of a sector, past the page cache
+    say "is raw $(dd if=/dev/vda iflag=direct bs=66048 count=200 2>/dev/null | sha256sum | cut -d' ' -f1)"
+    last=$(($(blockdev --getsz /dev/vda) - 7))
+    say "is end $(dd if=/dev/vda iflag=direct bs=512 skip=$last count=7 2>/dev/null | sha256sum | cut -d' ' -f1)"
+}
+check_tree() { cd /mnt/tree && sha256sum -c -s ../tree.sha256 && cd /; }
+write_odd() {
+    mkdir /mnt/written || return 1
+    for size in 0 1 511 512 513 4095 4096 4097 65535 65537 1048577 3000001; do
+        head -c $size /dev/urandom >/tmp/data
+        dd if=/tmp/data of=/mnt/written/odd-$size bs=1M conv=fsync || return 1
+    done
+}
+write_direct() {
+    head -c 8388608 /dev/urandom >/tmp/data
+    for size in 512 5120 65536 1048576; do
+        count=$((size < 65536 ? 400 : 8))
+        dd if=/tmp/data of=/mnt/written/direct-$size bs=$size count=$count oflag=direct || return 1
+        dd if=/mnt/written/direct-$size bs=$size iflag=direct of=/tmp/back || return 1
+        head -c $((size * count)) /tmp/data | cmp - /tmp/back || return 1
+    done
+    rm -f /tmp/data /tmp/back
+}
+write_many() { # several writers at once, and files that go again
+    for job in 1 2 3 4; do
+        (cp -r /mnt/tree/include "/mnt/written/copy-$job" && find "/mnt/written/copy-$job" -name '*a*.h' -exec rm -f {} +; sync) &
+        jobs="$jobs $!"
+    done
+    for job in $jobs; do wait "$job" || return 1; done
+}
+list() { cd /mnt/written && find . -type f -print0 | xargs -0 sha256sum >../written.sha256 && sync && cd /; }
+mount_disk() { mount -t ext4 /dev/vda /mnt; }
+reread() { cd /mnt/written && sha256sum -c -s ../written.sha256 && cd /; }
+
+verify() {
+    step raw-read raw
+    grep '^VIADUCT' /tmp/out
+    step mount mount_disk
+    step tree check_tree
+    step write-odd write_odd
+    step write-direct write_direct
+    step write-many write_many
+    step list list
+    step unmount umount /mnt
+    step mount-again mount_disk
+    step reread reread
+    if [ "$(cat /sys/block/vda/queue/discard_max_bytes)" != 0 ]; then step trim fstrim /mnt; fi
+    step reread-trimmed reread
+    step unmount-again umount /mnt
+}
+
+load() { # reads and writes until somebody ends it
+    step mount mount_disk
+    mkdir -p /mnt/load
+    (while dd if=/dev/vda of=/dev/null iflag=direct bs=1M 2>/dev/null; do :; done) &
+    i=0
+    while dd if=/dev/zero of=/mnt/load/file-$((i % 8)) bs=64k count=32 conv=fsync 2>/dev/null; do
+        i=$((i + 1))
+        say "is round $i"
+    done
+    say 'fail load'
+}
+
+step modules modules
+step disk disk
+say "is queues $(ls /sys/block/vda/mq | wc -l)"
+say "is sectors $(blockdev --getsz /dev/vda)"
+say "is serial $(cat /sys/block/vda/serial)"
+case $(cat /proc/cmdline) in
+*via.mode=load*) load ;;
+*) verify ;;
+esac
+leave
