@@ -112,9 +112,9 @@ struct via_back_ring {
 enum via_back_do {
     VIA_BACK_NOTHING,     /* answer with done(0) */
     VIA_BACK_FEATURES,    /* `value`: accepted features, a subset of cfg.features. May have enabled rings: see ring[i].enabled */
-    VIA_BACK_MEM_TABLE,   /* replace all memory by region[0..n), fd[i] each; stop using the old at done */
+    VIA_BACK_MEM_TABLE,   /* replace all memory by region[0..n), fd[i] each; stop using the old at done. On failure the old stays. */
     VIA_BACK_MEM_ADD,     /* region[0], fd[0] */
-    VIA_BACK_MEM_REMOVE,  /* region[0]: gpa, size and uva name it */
+    VIA_BACK_MEM_REMOVE,  /* region[0]: gpa, size and uva name it; -VIA_ENOENT: there is none */
     /*
      * Ring `index` has size, addresses, base, kick: run it when ring[index].enabled. `value` 1: fd[0] is its kick (-1: none, poll).
      * `value` 0: the one that VIA_BACK_RING_KICK brought earlier is.
@@ -122,7 +122,7 @@ enum via_back_do {
     VIA_BACK_RING_START,
     VIA_BACK_RING_KICK,   /* ring `index`: fd[0] (-1: none, poll) instead of the kick before; the ring is running, or not complete yet */
     VIA_BACK_RING_ENABLE, /* ring `index`: `value` 1 or 0, only while started */
-    VIA_BACK_RING_STOP,   /* drain ring `index`: done only when nothing is in flight, its base as value */
+    VIA_BACK_RING_STOP,   /* drain ring `index`, close its kick: done only when nothing is in flight, its base as value */
     VIA_BACK_RING_CALL,   /* ring `index`: fd[0], -1: none */
     VIA_BACK_RING_ERR,    /* ring `index`: fd[0], -1: none */
     VIA_BACK_CONFIG_GET,  /* config offset, len: put the bytes at `config` */
@@ -158,8 +158,9 @@ struct via_back {
     uint8_t status;
     unsigned slots_used;
     struct via_back_ring ring[VIA_BACK_QUEUES_MAX];
-    int preset;            /* the session's own verdict on the message in hand, which done can't better */
     struct via_vu_msg msg; /* the one in hand */
+    bool ack;              /* it is to be acknowledged */
+    int preset;            /* the session's own verdict on it, which done can't better */
     struct via_back_action act;
 };
 
