@@ -57,6 +57,7 @@ static int out_of_step(struct via_client *c, int result, const char *doing, cons
                        struct via_err *err)
 {
     c->front.broken = true;
+    c->front.await = 0;
     return via_err_set(err, result, "%s %s: %.240s", doing, request, why->text);
 }
 

@@ -10,6 +10,7 @@
 
 #include "server.h"
 
+#define WARNINGS_MAX 16u     /* a connection: what it says must not fill anybody's disk */
 #define MESSAGES_A_ROUND 16u /* a flood of messages keeps no ring from its turn */
 
 /* ------------------------------------------------------------------ small helpers */
@@ -28,12 +29,21 @@ int via_server_fd_check(int fd, const char *what, unsigned index, struct via_err
         return 0;
     /* DONT_SYNC: a file system that the peer serves by itself (FUSE) is not asked, so it can't let us wait. */
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 && ((st.stx_mode & S_IFMT) == 0 || S_ISFIFO(st.stx_mode)))
-        return 0;
+        return fcntl(fd, F_SETFL, O_NONBLOCK) == 0
+                   ? 0
+                   : via_err_set(err, -VIA_EBADF, "ring %u: the front-end's %s descriptor can't be used", index, what);
     return via_err_set(err, -VIA_EPROTO, "ring %u: the front-end's %s descriptor is neither an eventfd nor a pipe", index, what);
 }
 
 void via_server_warn(struct via_server *s, const struct via_err *what)
 {
+    struct via_err last;
+    if (s->warnings >= WARNINGS_MAX)
+        return;
+    if (++s->warnings == WARNINGS_MAX) {
+        (void)via_err_set(&last, 0, "%.230s (and no more warnings about this connection)", what->text);
+        what = &last;
+    }
     if (s->ops->warn)
         s->ops->warn(s, what);
     else
@@ -118,7 +128,7 @@ static int memory_change(struct via_server *s, const struct via_back_action *act
     for (unsigned i = 0; i < s->cfg.queues; i++)
         via_server_ring_moved(&s->ring[i]);
     for (unsigned i = 0; i < act->n; i++)
-        if (act->what != VIA_BACK_MEM_REMOVE && act->fd[i] >= 0)
+        if (act->fd[i] >= 0)
             close(act->fd[i]);
     return result;
 }
@@ -208,25 +218,23 @@ static bool survivable(enum via_back_do what)
 
 static void action_do(struct via_server *s, const struct via_back_action *act)
 {
-    struct via_err err = {.text = ""};
+    struct via_err err = {.text = ""}, why;
     struct via_vu_msg reply;
     enum via_back_do what = act->what;
     uint64_t value = 0;
     int result = perform(s, act, &value, &err);
     bool told = via_back_done(&s->back, result, value, &reply);
-    if (told) {
-        struct via_err why = {.text = ""};
-        /* Answers are small and a front-end waits for each: one that leaves no room for them does not read. */
-        if (via_sock_send(s->fd, &reply, 0, &why) < 0) {
-            (void)via_err_set(&why, 0, "the front-end does not take the answer to its %s", via_vu_name(reply.request));
-            via_server_fail(s, result < 0 ? &err : &why);
-            return;
-        }
-    }
-    if (result < 0 && told && survivable(what))
-        via_server_warn(s, &err);
-    else if (result < 0)
+    if (result == 0 && s->back.fault.what) /* the session's own refusal */
+        (void)via_err_fault(&err, 0, "the front-end", &s->back.fault);
+    /* Answers are small and a front-end waits for each: one that leaves no room for them does not read. */
+    if (told && via_sock_send(s->fd, &reply, 0, &why) < 0) {
+        (void)via_err_set(&why, 0, "the front-end does not take the answer to its %s", via_vu_name(reply.request));
+        via_server_fail(s, err.text[0] ? &err : &why);
+    } else if (s->back.broken || (result < 0 && !survivable(what))) {
         via_server_fail(s, &err);
+    } else if (err.text[0]) {
+        via_server_warn(s, &err);
+    }
 }
 
 /* ------------------------------------------------------------------ socket */
@@ -325,7 +333,7 @@ static void waiting_drop(struct via_server *s)
 {
     const struct via_back_action *act = s->waiting;
     s->waiting = NULL;
-    for (unsigned i = 0; act && act->what == VIA_BACK_MEM_TABLE && i < act->n; i++)
+    for (unsigned i = 0; act && i < act->n; i++)
         if (act->fd[i] >= 0)
             close(act->fd[i]);
 }

@@ -63,6 +63,7 @@ struct via_server {
     bool open;
     bool ending;               /* takes nothing any more; `closed` follows when nothing is in flight */
     bool in_batch;             /* inside a ring's run */
+    unsigned warnings;         /* so far */
     struct via_err why;        /* why it ends */
     struct via_poller poller;  /* sees to it that what waits goes on */
     struct via_server_ring ring[VIA_BACK_QUEUES_MAX];
