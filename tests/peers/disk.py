@@ -72,7 +72,8 @@ def make_tree(top):
 def tool(argv):
     environment = dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     try:
-        return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False)
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment,
+                              check=False)
     except FileNotFoundError:
         raise Failure("%s is not installed: sudo scripts/deps" % argv[0]) from None
 

@@ -14,8 +14,8 @@ from peers import CACHE, Child, Failure, expect
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk")
-STEPS = ("modules", "disk", "raw-read", "mount", "tree", "write-odd", "write-direct", "write-many", "list", "unmount", "mount-again", "reread",
-         "reread-trimmed", "unmount-again")
+STEPS = ("modules", "disk", "raw-read", "mount", "tree", "write-odd", "write-direct", "write-many", "list", "unmount", "mount-again",
+         "reread", "reread-trimmed", "unmount-again")
 MEMORY = "memory-backend-memfd"  # how the guest's memory is called in a process that has it mapped
 
 
