@@ -112,20 +112,26 @@ VIA_MUST_USE int via_window_init(struct via_window *, struct via_dma *next, cons
 #define VIA_POOL_SLOT 4096u
 
 struct via_pool {
-    uint8_t *mem;            /* aligned to VIA_POOL_SLOT, shared with the device */
-    uint32_t slots;          /* of VIA_POOL_SLOT bytes */
-    uint64_t base;           /* the device's address of mem, contiguous for the whole pool */
-    _Atomic uint64_t *free;  /* a bit a slot, set: free; (slots + 63) / 64 words, the caller's */
+    uint8_t *mem;           /* aligned to VIA_POOL_SLOT, shared with the device */
+    uint32_t slots;         /* of VIA_POOL_SLOT bytes */
+    uint64_t base;          /* the device's address of mem, contiguous for the whole pool, aligned to VIA_POOL_SLOT */
+    struct via_dma *next;   /* what gave base */
+    _Atomic uint64_t *free; /* a bit a slot, set: free; (slots + 63) / 64 words, the caller's */
+    /*
+     * Called by the thread that gave slots back while others waited; queues: their numbers as bits. NULL at init, set it before use;
+     * NULL: waiters poll. It runs inside map, unmap or free, perhaps before the waiter's own map has returned -VIA_EAGAIN:
+     * it notes or signals and calls nothing here.
+     */
+    void (*wake)(struct via_pool *, uint64_t queues);
+    _Atomic uint64_t hungry; /* queues (bit: their number) that were told -VIA_EAGAIN */
+    uint8_t apart[64];       /* what every unmap reads above, what only refills and large mappings write below: not in one cache line */
     _Atomic uint32_t claimed;    /* slots that are not free here: mapped, or in a queue's cache */
     _Atomic uint32_t high_water; /* most of them at any time */
-    _Atomic uint64_t hungry;     /* queues (bit: their number) that were told -VIA_EAGAIN */
-    /* Called by the thread that gave slots back while others waited; queues: their numbers as bits. May be NULL. */
-    void (*wake)(struct via_pool *, uint64_t queues);
 };
 
 /*
  * mem: len bytes, shared with the device, zeroed. next: gives their address (mapped once, here, and never again).
- * -VIA_ERANGE: next has no contiguous address for them. -VIA_EINVAL: misaligned, or no whole slot.
+ * -VIA_ERANGE: next has no contiguous, slot-aligned address for them. -VIA_EINVAL: misaligned, no whole slot, or too few words.
  */
 VIA_MUST_USE int via_pool_init(struct via_pool *, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words);
 
@@ -150,7 +156,11 @@ struct via_bounce {
     struct via_bounce_stats stats;
 };
 
-/* cache_max at most VIA_BOUNCE_CACHE; the caches of all users together should be a small part of the pool. */
+/*
+ * cache_max: at most VIA_BOUNCE_CACHE; it is cut to a sixteenth of the pool. A mapping of no more slots than the pool has without the caches of
+ * all its other users never waits in vain (core/dma/pool.c says why); one that wants more, or one run where the pool is in
+ * pieces and m->cap small, may wait for an idle user's via_bounce_drain. More than the whole pool is -VIA_E2BIG.
+ */
 VIA_MUST_USE int via_bounce_init(struct via_bounce *, struct via_pool *, unsigned queue, uint32_t cache_max);
 /* Give the cached slots back to the pool. */
 void via_bounce_drain(struct via_bounce *);
@@ -162,7 +172,12 @@ void via_bounce_drain(struct via_bounce *);
 void *via_bounce_alloc(struct via_bounce *, size_t len);
 void via_bounce_free(struct via_bounce *, void *ptr, size_t len);
 
-/* ------------------------------------------------------------------ check: misuse found and named */
+/*
+ * ------------------------------------------------------------------ check: misuse found and named
+ *
+ * Goes on top of a stack, where the driver calls. What can't be passed on without harm is not: an unmap of something that is not
+ * mapped, or of a mapping whose segments or buffers were changed. Everything else goes on as it would without the check.
+ */
 
 enum via_misuse {
     VIA_MISUSE_LEAK,         /* still mapped at via_check_finish */
@@ -174,7 +189,7 @@ enum via_misuse {
     VIA_MISUSE_DIRECTION,    /* a sync that the mapping's owner or direction does not allow */
     VIA_MISUSE_UNTRACKED,    /* more mappings at once than the table holds */
 };
-const char *via_misuse_name(enum via_misuse);
+const char *via_misuse_name(enum via_misuse); /* a sentence, without full stop */
 
 struct via_check_entry { /* private */
     const struct via_mapping *m;
@@ -190,11 +205,13 @@ struct via_check {
     struct via_check_entry *entry;
     unsigned n;
     uint64_t found;
+    unsigned live;     /* entries in use */
+    uint64_t unjudged; /* mappings that are in no entry: made while off, or with the table full */
     void (*report)(struct via_check *, enum via_misuse, const struct via_mapping *);
 };
 VIA_MUST_USE int via_check_init(struct via_check *, struct via_dma *next, struct via_check_entry *entry, unsigned n,
                                 void (*report)(struct via_check *, enum via_misuse, const struct via_mapping *));
-/* Report what is still mapped; returns the number of misuses found so far. */
+/* Report what is still mapped, and forget it; returns the number of misuses found so far. */
 uint64_t via_check_finish(struct via_check *);
 
 #endif

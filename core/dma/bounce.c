@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bounce: buffers go through slots of a pool. A byte keeps its place in the page: what starts inside a page starts as far inside a slot. No
+ * slot serves two buffers, so a mapping's slots can be told from its segments, and nothing else is written down about it.
+ */
+#include "pool.h"
+#include "segs.h"
+
+#define SLOT ((uint64_t)VIA_POOL_SLOT)
+#define RUN_MAX (VIA_SEG_MAX / VIA_POOL_SLOT) /* slots of a segment */
+
+struct need {
+    uint64_t run; /* slots for buffers of several */
+    uint32_t one; /* for buffers of one */
+};
+
+static uint64_t self(const struct via_bounce *b) { return 1ull << b->queue; }
+
+static uint64_t bytes_of(const struct via_pool *p) { return p->slots * SLOT; }
+
+/* How far in the pool a buffer starts; at or beyond bytes_of: it is none of ours. */
+static uint64_t place_of(const struct via_pool *p, const struct via_span *buf) { return (uintptr_t)buf->ptr - (uintptr_t)p->mem; }
+
+static bool is_ours(const struct via_pool *p, const struct via_span *buf) { return place_of(p, buf) < bytes_of(p); }
+
+static uint64_t slots_of(const struct via_span *buf) { return ((uintptr_t)buf->ptr % SLOT + buf->len + SLOT - 1) / SLOT; }
+
+static int measure(const struct via_pool *p, const struct via_span *buf, unsigned n, unsigned cap, struct need *need)
+{
+    uint64_t least = 0; /* segments, if the pool were in one piece */
+    *need = (struct need){0};
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t len = buf[i].len;
+        if (!len)
+            return -VIA_EINVAL;
+        if (is_ours(p, &buf[i])) {
+            if (len > bytes_of(p) - place_of(p, &buf[i]))
+                return -VIA_ERANGE;
+            least += 1 + (len - 1) / VIA_SEG_MAX;
+            continue;
+        }
+        if (len > bytes_of(p))
+            return -VIA_E2BIG;
+        uint64_t slots = slots_of(&buf[i]);
+        least += 1 + (slots - 1) / RUN_MAX;
+        if (slots == 1)
+            need->one++;
+        else
+            need->run += slots;
+    }
+    return least > cap || need->run + need->one > p->slots ? -VIA_E2BIG : 0;
+}
+
+/* Claim *n slots that are reserved, or as many as there are in a run: half, a quarter ... at last one, which there is. */
+static uint32_t claim(struct via_bounce *b, uint32_t *n)
+{
+    uint32_t slot;
+    while (!via_pool_claim(b->pool, *n, &b->hint, &slot))
+        if (*n > 1)
+            *n /= 2;
+    return slot;
+}
+
+/* Half a cache at once, unless others starve. */
+static void refill(struct via_bounce *b)
+{
+    uint32_t left = (b->cache_max + 1) / 2;
+    if (left > b->cache_max - b->cached)
+        left = b->cache_max - b->cached;
+    if (!left || atomic_load(&b->pool->hungry) || !via_pool_reserve(b->pool, left))
+        return;
+    while (left) {
+        uint32_t n = left, slot = claim(b, &n);
+        left -= n;
+        while (n--)
+            b->cache[b->cached++] = slot + n;
+    }
+}
+
+/* Returns how many slots the pool, and not the cache, got; the caller settles. */
+static uint32_t put(struct via_bounce *b, uint32_t slot, uint32_t n)
+{
+    if (n == 1 && b->cached < b->cache_max) {
+        b->cache[b->cached++] = slot;
+        return 0;
+    }
+    via_pool_give(b->pool, slot, n);
+    return n;
+}
+
+static uint32_t put_cache(struct via_bounce *b)
+{
+    uint32_t n = b->cached;
+    while (b->cached)
+        via_pool_give(b->pool, b->cache[--b->cached], 1);
+    return n;
+}
+
+/* After slots were put back: `given` of them to the pool. While others wait, the cache follows. */
+static void put_done(struct via_bounce *b, uint32_t given)
+{
+    if (atomic_load_explicit(&b->pool->hungry, memory_order_relaxed))
+        given += put_cache(b);
+    if (given)
+        via_pool_settle(b->pool, given, 0);
+}
+
+void via_bounce_drain(struct via_bounce *b)
+{
+    uint32_t given = put_cache(b);
+    if (given)
+        via_pool_settle(b->pool, given, self(b));
+}
+
+/* Put the slots back of what lies in [seg, end), which is a mapping's list or the beginning of one. */
+static uint32_t release(struct via_bounce *b, const struct via_span *buf, unsigned n, const struct via_seg *seg, const struct via_seg *end)
+{
+    const struct via_pool *p = b->pool;
+    uint32_t given = 0;
+    for (unsigned i = 0; i < n; i++) {
+        bool ours = is_ours(p, &buf[i]);
+        for (size_t pos = 0; pos < buf[i].len && seg != end; pos += seg->len, seg++) {
+            if (ours)
+                continue;
+            uint64_t off = seg->addr.v - p->base, last = (off + seg->len + SLOT - 1) / SLOT;
+            uint64_t first = (off + (pos ? SLOT - 1 : 0)) / SLOT; /* a window's bank may have ended within a slot: it is counted already */
+            VIA_ASSERT(off < bytes_of(p) && seg->len <= bytes_of(p) - off);
+            if (last > first)
+                given += put(b, (uint32_t)first, (uint32_t)(last - first));
+        }
+    }
+    return given;
+}
+
+/* One buffer of several slots. *step: the longest run to look for, shorter once there was none; *held: slots reserved still. */
+static bool place_run(struct via_bounce *b, const struct via_span *buf, struct via_segs *s, uint32_t *step, uint32_t *held)
+{
+    uint64_t off = (uintptr_t)buf->ptr % SLOT, len = buf->len;
+    unsigned first = s->n;
+    while (len) {
+        uint32_t want = (uint32_t)via_min64((off + len + SLOT - 1) / SLOT, *step), n = want, slot = claim(b, &n);
+        if (n < want)
+            *step = n;
+        uint64_t addr = b->pool->base + slot * SLOT + off, take = via_min64(len, n * SLOT - off);
+        struct via_seg *prev = s->n > first ? &s->seg[s->n - 1] : NULL;
+        if (prev && prev->addr.v + prev->len == addr && prev->len + take <= VIA_SEG_MAX) {
+            prev->len += (uint32_t)take;
+        } else if (!via_segs_add(s, addr, take)) {
+            via_pool_give(b->pool, slot, n);
+            return false;
+        }
+        *held -= n;
+        len -= take;
+        off = 0;
+    }
+    return true;
+}
+
+static bool place(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_segs *s, unsigned *n_out,
+                  uint32_t *held)
+{
+    const struct via_pool *p = b->pool;
+    uint32_t step = RUN_MAX;
+    for (unsigned i = 0; i < out + in; i++) {
+        if (i == out)
+            *n_out = s->n;
+        bool ok;
+        if (is_ours(p, &buf[i])) {
+            ok = via_segs_add(s, p->base + place_of(p, &buf[i]), buf[i].len);
+        } else if (slots_of(&buf[i]) == 1) {
+            if (s->n == s->cap) /* earlier buffers came out in pieces */
+                return false;
+            uint32_t n = 1, slot = b->cached ? b->cache[--b->cached] : (--*held, claim(b, &n));
+            ok = via_segs_add(s, p->base + slot * SLOT + (uintptr_t)buf[i].ptr % SLOT, buf[i].len);
+        } else {
+            ok = place_run(b, &buf[i], s, &step, held);
+        }
+        if (!ok)
+            return false;
+    }
+    if (!in)
+        *n_out = s->n;
+    return true;
+}
+
+/* All of it, or nothing and false. */
+static bool try_map(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, const struct need *need,
+                    struct via_mapping *m)
+{
+    if (need->one > b->cached)
+        refill(b);
+    uint32_t held = (uint32_t)need->run + (need->one > b->cached ? need->one - b->cached : 0);
+    if (held && !via_pool_reserve(b->pool, held))
+        return false;
+    struct via_segs s = {m->seg, m->cap, 0};
+    unsigned n_out = 0;
+    if (!place(b, buf, out, in, &s, &n_out, &held)) {
+        held += release(b, buf, out + in, s.seg, s.seg + s.n);
+        via_pool_settle(b->pool, held, self(b));
+        return false;
+    }
+    via_segs_close(&s, n_out, buf, out, in, m);
+    return true;
+}
+
+/* The readable buffers' bytes go into the pool. */
+static void copy_out(struct via_bounce *b, const struct via_mapping *m)
+{
+    const struct via_pool *p = b->pool;
+    const struct via_seg *seg = m->seg;
+    for (unsigned i = 0; i < m->buf_out; i++) {
+        bool ours = is_ours(p, &m->buf[i]);
+        for (size_t pos = 0; pos < m->buf[i].len; pos += seg->len, seg++)
+            if (!ours) {
+                via_shm_write(p->mem + (seg->addr.v - p->base), (const char *)m->buf[i].ptr + pos, seg->len);
+                b->stats.bytes_out += seg->len;
+            }
+    }
+}
+
+/* The first `written` bytes of the writable buffers come out of it. */
+static void copy_in(struct via_bounce *b, const struct via_mapping *m, uint64_t written)
+{
+    const struct via_pool *p = b->pool;
+    const struct via_seg *seg = m->seg + m->n_out;
+    if (b->under_reports)
+        written = UINT64_MAX;
+    for (unsigned i = m->buf_out; i < (unsigned)m->buf_out + m->buf_in && written; i++) {
+        bool ours = is_ours(p, &m->buf[i]);
+        for (size_t pos = 0; pos < m->buf[i].len && written; pos += seg->len, seg++) {
+            size_t take = via_min64(seg->len, written);
+            written -= take;
+            if (!ours) {
+                via_shm_read((char *)m->buf[i].ptr + pos, p->mem + (seg->addr.v - p->base), take);
+                b->stats.bytes_in += take;
+            }
+        }
+    }
+}
+
+static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
+{
+    const struct via_pool *p = b->pool;
+    const struct via_seg *seg = m->seg + m->n_out;
+    for (unsigned i = m->buf_out; i < (unsigned)m->buf_out + m->buf_in; i++) {
+        bool ours = is_ours(p, &m->buf[i]);
+        for (size_t pos = 0; pos < m->buf[i].len; pos += seg->len, seg++)
+            if (!ours)
+                via_shm_zero(p->mem + (seg->addr.v - p->base), seg->len);
+    }
+}
+
+static int bounce_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+{
+    struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
+    struct via_segs s;
+    struct need need;
+    int r = via_segs_open(&s, m, out, in);
+    if (!r)
+        r = measure(b->pool, buf, out + in, m->cap, &need);
+    if (r < 0)
+        return r;
+    if (!try_map(b, buf, out, in, &need, m)) {
+        via_bounce_drain(b);
+        via_pool_wait(b->pool, self(b));
+        if (!try_map(b, buf, out, in, &need, m)) {
+            b->stats.full++;
+            return -VIA_EAGAIN;
+        }
+        via_pool_wait_over(b->pool, self(b));
+    }
+    if (b->under_reports)
+        clear_in(b, m);
+    copy_out(b, m);
+    b->stats.maps++;
+    b->stats.in_use += (uint32_t)need.run + need.one;
+    if (b->stats.high_water < b->stats.in_use)
+        b->stats.high_water = b->stats.in_use;
+    return 0;
+}
+
+static void bounce_unmap(struct via_dma *dma, struct via_mapping *m, uint32_t written)
+{
+    struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
+    unsigned n = (unsigned)m->buf_out + m->buf_in;
+    copy_in(b, m, written);
+    for (unsigned i = 0; i < n; i++)
+        if (!is_ours(b->pool, &m->buf[i]))
+            b->stats.in_use -= (uint32_t)slots_of(&m->buf[i]);
+    b->stats.unmaps++;
+    put_done(b, release(b, m->buf, n, m->seg, m->seg + m->n_out + m->n_in));
+}
+
+static int bounce_sync(struct via_dma *dma, struct via_mapping *m, enum via_owner to, uint32_t written)
+{
+    struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
+    if (to == VIA_OWNER_CPU)
+        copy_in(b, m, written);
+    else
+        copy_out(b, m);
+    return 0;
+}
+
+static const struct via_dma_ops bounce_ops = {"bounce", bounce_map, bounce_unmap, bounce_sync};
+
+int via_bounce_init(struct via_bounce *b, struct via_pool *pool, unsigned queue, uint32_t cache_max)
+{
+    if (queue > 63 || cache_max > VIA_BOUNCE_CACHE)
+        return -VIA_EINVAL;
+    /* Multiples of the golden ratio spread any number of queues over the map. */
+    uint64_t words = (pool->slots + 63) / 64, spread = (uint32_t)(queue * 0x9e3779b1u);
+    *b = (struct via_bounce){
+        .dma = {&bounce_ops, pool->next},
+        .pool = pool,
+        .queue = queue,
+        .cache_max = (uint32_t)via_min64(cache_max, pool->slots / 16),
+        .hint = (uint32_t)(spread * words >> 32),
+    };
+    return 0;
+}
+
+static bool try_alloc(struct via_bounce *b, uint32_t n, uint32_t *slot)
+{
+    if (n == 1 && !b->cached)
+        refill(b);
+    if (n == 1 && b->cached) {
+        *slot = b->cache[--b->cached];
+        return true;
+    }
+    if (!via_pool_reserve(b->pool, n))
+        return false;
+    if (n == 1)
+        *slot = claim(b, &n);
+    else if (!via_pool_claim(b->pool, n, &b->hint, slot)) {
+        via_pool_settle(b->pool, n, self(b));
+        return false;
+    }
+    return true;
+}
+
+void *via_bounce_alloc(struct via_bounce *b, size_t len)
+{
+    uint32_t n = len <= 64 * SLOT ? (uint32_t)((len + SLOT - 1) / SLOT) : 0, slot;
+    if (!n || n > b->pool->slots)
+        return NULL;
+    if (!try_alloc(b, n, &slot)) {
+        via_bounce_drain(b);
+        via_pool_wait(b->pool, self(b));
+        if (!try_alloc(b, n, &slot)) {
+            b->stats.full++;
+            return NULL;
+        }
+        via_pool_wait_over(b->pool, self(b));
+    }
+    void *ptr = b->pool->mem + slot * SLOT;
+    via_shm_zero(ptr, n * SLOT);
+    return ptr;
+}
+
+void via_bounce_free(struct via_bounce *b, void *ptr, size_t len)
+{
+    uint64_t off = place_of(b->pool, &(struct via_span){ptr, len});
+    VIA_ASSERT(len && off % SLOT == 0 && off < bytes_of(b->pool) && len <= bytes_of(b->pool) - off);
+    put_done(b, put(b, (uint32_t)(off / SLOT), (uint32_t)((len + SLOT - 1) / SLOT)));
+}
