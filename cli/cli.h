@@ -3,6 +3,7 @@
 #ifndef VIADUCT_CLI_H
 #define VIADUCT_CLI_H
 
+int via_cmd_drive(int argc, char **argv);
 int via_cmd_guard(int argc, char **argv);
 
 #endif

@@ -10,6 +10,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *what;
 } commands[] = {
+    {"drive", via_cmd_drive, "do I/O to a vhost-user block back-end, in any dma strategy"},
     {"guard", via_cmd_guard, "keep a guest's memory from vhost-user back-ends"},
     {NULL, NULL, NULL},
 };

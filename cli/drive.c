@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* drive: the front-end: I/O to any vhost-user block back-end from user space, in any dma strategy. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "drive.h"
+
+static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
+                           "\n"
+                           "Do I/O to the disk of a vhost-user block back-end that listens on SOCKET.\n"
+                           "\n"
+                           "Commands:\n"
+                           "  out FILE      copy the whole disk to FILE ('-': standard output)\n"
+                           "  in FILE       copy FILE to the disk, then flush\n"
+                           "  verify FILE   compare the disk with FILE\n"
+                           "  info          tell what the back-end offers\n"
+                           "  load          timed I/O; with --mix that writes, the disk's content is lost\n"
+                           "\n"
+                           "Memory:\n"
+                           "  --dma=direct|window|bounce  share all of the driver's memory; the same at offsets in\n"
+                           "                              two banks; or a pool alone (default: bounce)\n"
+                           "  --pool=own|global           a pool for this disk, or one that a second device uses too\n"
+                           "  --pool-size=SIZE            bytes of pool (default: 16M)\n"
+                           "  --check                     look for misuse of the dma interface\n"
+                           "\n"
+                           "I/O:\n"
+                           "  --queues=N --queue-size=N   (default: 1, 128)\n"
+                           "  --depth=N                   requests in flight in each queue (default: 16)\n"
+                           "  --block-size=SIZE           bytes in a request (default: up to 256K; load: 4K)\n"
+                           "  --mix=MIX                   load: read, write, randread, randwrite, rw[:PERCENT] or\n"
+                           "                              randrw[:PERCENT of reads] (default: randread)\n"
+                           "  --seconds=N | --ops=N       load: how long (default: 5 seconds)\n"
+                           "  --verify                    load: blocks say which write they are, and are checked\n"
+                           "  --poll                      never sleep while requests are in flight\n"
+                           "  --timeout=SECONDS           give up on a back-end that stays silent (default: 10)\n"
+                           "\n"
+                           "Looking at the back-end:\n"
+                           "  --backend-pid=PID           whose mappings and descriptors are inspected (default:\n"
+                           "                              who is at the other end of SOCKET)\n"
+                           "  --probe=N                   N small reads between guard bytes\n"
+                           "  --canary-out=FILE           write the canaries, inverted, for an attacker to look for\n"
+                           "\n"
+                           "  --json[=FILE]               report as JSON\n"
+                           "  --progress                  show progress even where standard error is no terminal\n";
+
+enum {
+    OPT_DMA = 256,
+    OPT_POOL,
+    OPT_POOL_SIZE,
+    OPT_CHECK,
+    OPT_QUEUES,
+    OPT_QUEUE_SIZE,
+    OPT_DEPTH,
+    OPT_BLOCK_SIZE,
+    OPT_MIX,
+    OPT_SECONDS,
+    OPT_OPS,
+    OPT_VERIFY,
+    OPT_POLL,
+    OPT_TIMEOUT,
+    OPT_BACKEND_PID,
+    OPT_PROBE,
+    OPT_CANARY_OUT,
+    OPT_JSON,
+    OPT_PROGRESS,
+    OPT_HELP,
+};
+
+static const struct option options[] = {
+    {"dma", required_argument, NULL, OPT_DMA},
+    {"pool", required_argument, NULL, OPT_POOL},
+    {"pool-size", required_argument, NULL, OPT_POOL_SIZE},
+    {"check", no_argument, NULL, OPT_CHECK},
+    {"queues", required_argument, NULL, OPT_QUEUES},
+    {"queue-size", required_argument, NULL, OPT_QUEUE_SIZE},
+    {"depth", required_argument, NULL, OPT_DEPTH},
+    {"block-size", required_argument, NULL, OPT_BLOCK_SIZE},
+    {"mix", required_argument, NULL, OPT_MIX},
+    {"seconds", required_argument, NULL, OPT_SECONDS},
+    {"ops", required_argument, NULL, OPT_OPS},
+    {"verify", no_argument, NULL, OPT_VERIFY},
+    {"poll", no_argument, NULL, OPT_POLL},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"backend-pid", required_argument, NULL, OPT_BACKEND_PID},
+    {"probe", required_argument, NULL, OPT_PROBE},
+    {"canary-out", required_argument, NULL, OPT_CANARY_OUT},
+    {"json", optional_argument, NULL, OPT_JSON},
+    {"progress", no_argument, NULL, OPT_PROGRESS},
+    {"help", no_argument, NULL, OPT_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int wrong(const char *option, const char *got, const char *want)
+{
+    fprintf(stderr, "viaduct drive: --%s=%s: must be %s\n", option, got, want);
+    return 2;
+}
+
+/* A number from lo to hi, perhaps with K, M or G behind it. */
+static bool number(const char *text, uint64_t lo, uint64_t hi, uint64_t *out)
+{
+    static const char units[] = "KMG";
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    uint64_t v = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    if (unit && *unit) {
+        if (!via_mul64(v, UINT64_C(1) << 10 * (unit - units + 1), &v))
+            return false;
+        end++;
+    }
+    *out = v;
+    return !errno && !*end && v >= lo && v <= hi;
+}
+
+static bool mix_of(const char *text, struct via_drive_mix *mix)
+{
+    uint64_t percent = 50;
+    char kind[16] = "";
+    const char *colon = strchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : strlen(text);
+    if (len >= sizeof(kind) || (colon && !number(colon + 1, 0, 100, &percent)))
+        return false;
+    memcpy(kind, text, len);
+    mix->random = !strncmp(kind, "rand", 4);
+    const char *what = kind + (mix->random ? 4 : 0);
+    if (!strcmp(what, "rw"))
+        mix->read_percent = (unsigned)percent;
+    else if (!colon && !strcmp(what, "read"))
+        mix->read_percent = 100;
+    else if (!colon && !strcmp(what, "write"))
+        mix->read_percent = 0;
+    else
+        return false;
+    return true;
+}
+
+static int take_memory(struct via_drive_opts *o, int c, const char *arg)
+{
+    static const char *const dmas[] = {"direct", "window", "bounce"};
+    if (c == OPT_POOL_SIZE)
+        return number(arg, 1 << 16, UINT64_C(1) << 36, &o->pool_size) ? 0 : wrong("pool-size", arg, "a size from 64K to 64G");
+    if (c == OPT_POOL) {
+        o->global_pool = !strcmp(arg, "global");
+        return o->global_pool || !strcmp(arg, "own") ? 0 : wrong("pool", arg, "own or global");
+    }
+    for (unsigned i = 0; i < via_array_len(dmas); i++)
+        if (!strcmp(arg, dmas[i])) {
+            o->dma = (enum via_drive_dma)i;
+            return 0;
+        }
+    return wrong("dma", arg, "direct, window or bounce");
+}
+
+static int take_number(struct via_drive_opts *o, int c, const char *arg)
+{
+    uint64_t v;
+    switch (c) {
+    case OPT_QUEUES:
+        if (!number(arg, 1, VIA_DRIVE_QUEUES, &v))
+            return wrong("queues", arg, "from 1 to 16");
+        o->queues = (unsigned)v;
+        return 0;
+    case OPT_QUEUE_SIZE:
+        if (!number(arg, 4, 1024, &v) || !via_is_pow2(v))
+            return wrong("queue-size", arg, "a power of two from 4 to 1024");
+        o->queue_size = (unsigned)v;
+        return 0;
+    case OPT_DEPTH:
+        if (!number(arg, 1, 1024, &v))
+            return wrong("depth", arg, "from 1 to 1024");
+        o->depth = (unsigned)v;
+        return 0;
+    case OPT_BLOCK_SIZE:
+        if (!number(arg, VIA_BLK_SECTOR, 64u << 20, &v) || v % VIA_BLK_SECTOR)
+            return wrong("block-size", arg, "a multiple of 512 up to 64M");
+        o->block_size = (uint32_t)v;
+        return 0;
+    case OPT_TIMEOUT:
+        if (!number(arg, 1, 3600, &v))
+            return wrong("timeout", arg, "from 1 to 3600 seconds");
+        o->timeout = (unsigned)v;
+        return 0;
+    case OPT_BACKEND_PID:
+        if (!number(arg, 1, INT32_MAX, &v))
+            return wrong("backend-pid", arg, "a process id");
+        o->backend_pid = (pid_t)v;
+        return 0;
+    case OPT_PROBE:
+        if (!number(arg, 1, 10000, &v))
+            return wrong("probe", arg, "from 1 to 10000");
+        o->probe = (unsigned)v;
+        return 0;
+    default:
+        return number(arg, 1, UINT64_MAX, &o->ops) ? 0 : wrong("ops", arg, "a number of requests");
+    }
+}
+
+static int take_seconds(struct via_drive_opts *o, const char *arg)
+{
+    char *end;
+    o->seconds = strtod(arg, &end);
+    return end != arg && !*end && o->seconds > 0 && o->seconds < 1e6 ? 0 : wrong("seconds", arg, "a number of seconds above 0");
+}
+
+static int take_option(struct via_drive_opts *o, int c, const char *arg)
+{
+    switch (c) {
+    case OPT_DMA:
+    case OPT_POOL:
+    case OPT_POOL_SIZE:
+        return take_memory(o, c, arg);
+    case OPT_MIX:
+        return mix_of(arg, &o->mix) ? 0 : wrong("mix", arg, "read, write, randread, randwrite, rw[:PERCENT] or randrw[:PERCENT]");
+    case OPT_SECONDS:
+        return take_seconds(o, arg);
+    case OPT_CHECK:
+        o->check = true;
+        return 0;
+    case OPT_VERIFY:
+        o->verify = true;
+        return 0;
+    case OPT_POLL:
+        o->poll = true;
+        return 0;
+    case OPT_PROGRESS:
+        o->progress = true;
+        return 0;
+    case OPT_CANARY_OUT:
+        o->canary_out = arg;
+        return 0;
+    case OPT_JSON:
+        o->json = arg ? arg : "-";
+        return 0;
+    default:
+        return take_number(o, c, arg);
+    }
+}
+
+static int usage(const char *what, const char *which)
+{
+    fprintf(stderr, "viaduct drive: %s%s%s\n`viaduct drive --help` tells how it is used.\n", what, which ? " " : "", which ? which : "");
+    return 2;
+}
+
+/* SOCKET COMMAND [FILE], and what does not go together. */
+static int take_words(struct via_drive_opts *o, int n, char **word)
+{
+    static const char *const with_file[] = {"out", "in", "verify"};
+    if (n < 2)
+        return usage("SOCKET and COMMAND are missing", NULL);
+    o->socket = word[0];
+    o->command = word[1];
+    bool file = false;
+    for (unsigned i = 0; i < via_array_len(with_file); i++)
+        file |= !strcmp(o->command, with_file[i]);
+    if (!file && strcmp(o->command, "info") && strcmp(o->command, "load"))
+        return usage("there is no command", o->command);
+    if (n != (file ? 3 : 2))
+        return usage(file ? "one FILE belongs to" : "nothing may follow", o->command);
+    if (file)
+        o->file = word[2];
+    if (file && !strcmp(o->file, "-") && !strcmp(o->command, "out") && o->json && !strcmp(o->json, "-"))
+        return usage("the disk and the report can't both go to standard output: use --json=FILE", NULL);
+    if (o->verify && o->mix.read_percent == 100)
+        return usage("--verify needs a --mix that writes", NULL);
+    if (o->depth > o->queue_size)
+        return usage("--depth is more than --queue-size", NULL);
+    if (!strcmp(o->command, "load") && !o->block_size)
+        o->block_size = 4096;
+    return 0;
+}
+
+static int parse(struct via_drive_opts *o, int argc, char **argv)
+{
+    int c;
+    *o = (struct via_drive_opts){.dma = VIA_DRIVE_BOUNCE,
+                                 .pool_size = 16 << 20,
+                                 .queues = 1,
+                                 .queue_size = 128,
+                                 .depth = 16,
+                                 .timeout = 10,
+                                 .seconds = 5,
+                                 .mix = {.random = true, .read_percent = 100},
+                                 .progress = isatty(STDERR_FILENO)};
+    optind = 0;
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (c == OPT_HELP) {
+            fputs(help, stdout);
+            return -1;
+        }
+        int r = c == '?' ? usage("see above", NULL) : take_option(o, c, optarg);
+        if (r)
+            return r;
+    }
+    return take_words(o, argc - optind, argv + optind);
+}
+
+static int run(struct via_drive *d)
+{
+    int r = via_drive_connect(d);
+    if (r)
+        return r;
+    if (!strcmp(d->opts.command, "info"))
+        return via_drive_info(d);
+    r = via_drive_start(d);
+    if (!r)
+        r = strcmp(d->opts.command, "load") ? via_drive_copy(d) : via_drive_load(d);
+    if (!r && d->opts.probe)
+        r = via_drive_probe(d);
+    if (d->mem.own.ptr)
+        via_drive_look(d);
+    return r;
+}
+
+int via_cmd_drive(int argc, char **argv)
+{
+    struct via_drive *d = calloc(1, sizeof(*d));
+    int r = d ? parse(&d->opts, argc, argv) : 1;
+    if (r) {
+        free(d);
+        return r < 0 ? 0 : r;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    /* Private memory stays private from a back-end that runs as the same user: no /proc/PID/mem, no process_vm_readv. */
+    prctl(PR_SET_DUMPABLE, 0);
+    r = run(d);
+    via_drive_stop(d);
+    if (!r && d->misuses)
+        r = via_err_set(&d->err, -VIA_EINVAL, "%llu misuses of the dma interface were found", (unsigned long long)d->misuses);
+    if (strcmp(d->opts.command, "info")) {
+        int told = via_drive_report(d, !r);
+        r = r ? r : told;
+    }
+    if (r)
+        fprintf(stderr, "%sviaduct drive: %s\n", d->shown ? "\n" : "", d->err.text);
+    free(d);
+    return r ? 1 : 0;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* drive: what the parts of `viaduct drive` share. One thread does everything: it owns all queues. */
+#ifndef VIADUCT_CLI_DRIVE_H
+#define VIADUCT_CLI_DRIVE_H
+
+#include <viaduct/driver.h>
+#include <viaduct/vhost.h>
+
+#include "latency.h"
+
+#define VIA_DRIVE_CANARY 32u /* bytes */
+#define VIA_DRIVE_QUEUES 16u
+
+struct via_drive;
+struct via_neighbour;
+
+enum via_drive_dma { VIA_DRIVE_DIRECT, VIA_DRIVE_WINDOW, VIA_DRIVE_BOUNCE };
+
+struct via_drive_mix {
+    bool random;
+    unsigned read_percent;
+};
+
+struct via_drive_opts {
+    const char *socket, *command, *file;
+    enum via_drive_dma dma;
+    bool global_pool; /* the neighbour's device shares the pool */
+    bool check, poll, progress, verify;
+    uint64_t pool_size;
+    uint32_t block_size; /* 0: the command's own choice */
+    unsigned queues, queue_size, depth;
+    unsigned probe; /* small reads between guard bytes, after the command */
+    struct via_drive_mix mix;
+    uint64_t ops;
+    double seconds;
+    unsigned timeout; /* seconds without any answer */
+    pid_t backend_pid;
+    const char *canary_out, *json;
+};
+
+/* ------------------------------------------------------------------ drive_memory.c: two memories, and the way to addresses in them */
+
+struct via_arena { /* a piece of memory that is handed out once */
+    uint8_t *ptr;
+    size_t len, used;
+};
+
+struct via_drive_memory {
+    enum via_drive_dma how;
+    struct via_memory own;   /* the driver's memory: buffers, secrets. Shared only in direct and window mode */
+    struct via_memory pool;  /* rings, indirect tables and the slots; bounce mode */
+    struct via_memory other; /* the neighbour's own pool; bounce mode without a global pool */
+    struct via_arena priv, rings;
+    struct via_phys_range range[1];
+    struct via_direct direct;
+    struct via_bank bank[2];
+    struct via_window window;
+    struct via_dma *base; /* direct or window: addresses of what the device may see at any time */
+    struct via_vu_region region[2];
+    int region_fd[2];
+    unsigned regions;
+    struct via_pool slots;
+    _Atomic uint64_t *slot_map;
+    uint8_t canary[2][VIA_DRIVE_CANARY]; /* the driver's secret, and the neighbour's */
+};
+
+struct via_drive_need { /* bytes */
+    size_t priv, rings, slots;
+};
+
+VIA_MUST_USE int via_drive_memory_open(struct via_drive_memory *, enum via_drive_dma, const struct via_drive_need *, struct via_err *err);
+void via_drive_memory_close(struct via_drive_memory *);
+/* Zeroed, aligned to 64 bytes or, from a page on, to a page. The needs were summed up before: running out is our mistake. */
+void *via_arena_take(struct via_arena *, size_t len);
+size_t via_arena_room(size_t len); /* what taking len bytes uses up at most */
+/* The device's address of ring memory. */
+VIA_MUST_USE int via_drive_address(struct via_drive_memory *, void *ptr, size_t len, via_iova *out);
+/* Write both canaries, each byte inverted and in hex, for who is to look for them without holding them. */
+VIA_MUST_USE int via_drive_canary_out(const struct via_drive_memory *, const char *path, struct via_err *err);
+
+/* ------------------------------------------------------------------ drive_disk.c: the connection and its queues */
+
+struct via_drive_io { /* one request, from submit to its end */
+    enum via_blk_type type;
+    uint64_t offset; /* bytes */
+    uint8_t *buf;
+    uint32_t len;          /* bytes; 0: no data */
+    struct via_span *span; /* disk.span_max of them */
+    unsigned queue;
+    bool busy;
+    int result;
+    uint32_t written;
+    uint64_t start;
+    void (*ended)(struct via_drive *, struct via_drive_io *);
+    uint64_t tag; /* the command's own */
+    void *owner;  /* likewise */
+    struct via_drive_io *next;
+};
+
+struct via_drive_queue {
+    struct via_vq vq;
+    struct via_vq_slot *slot;
+    void *indirect;
+    struct via_split_layout lay;
+    uint8_t *ring;
+    struct via_blk_driver driver;
+    void *driver_storage;
+    struct via_blk_wire *wire;
+    struct via_bounce bounce;
+    struct via_check check;
+    struct via_check_entry *entry;
+    struct via_dma *dma; /* the top of the stack */
+    int kick, call;
+    bool running;
+};
+
+struct via_drive {
+    struct via_drive_opts opts;
+    struct via_err err;
+    struct via_client client;
+    bool connected;
+    struct via_blk_config config;
+    uint64_t capacity;  /* bytes */
+    uint32_t blk_size;  /* bytes */
+    uint32_t seg_max;   /* data segments in a request */
+    uint32_t seg_bytes; /* bytes in one of them at most */
+    bool read_only;
+    unsigned span_max;
+    struct via_drive_memory mem;
+    struct via_drive_queue queue[VIA_DRIVE_QUEUES];
+    struct via_neighbour *neighbour; /* NULL: none */
+    struct via_drive_io *ios;
+    unsigned inflight;
+    uint64_t now;          /* ns, as of the last look at the clock */
+    uint64_t last_end;     /* when something last ended */
+    uint64_t begun, ended; /* of the command's I/O */
+    uint64_t ops, bytes;   /* of the command's I/O */
+    uint64_t moved;        /* bytes of data that came or went, whatever for */
+    uint64_t eagain, misuses, sleeps;
+    uint64_t shown; /* when progress was last shown */
+    struct via_latency latency;
+    uint64_t starved; /* since when not even one request found room; 0: not now */
+    struct {
+        uint64_t copied; /* bytes */
+        uint32_t slots, high_water;
+        uint64_t neighbour; /* requests of the other device */
+    } pool;
+    struct {
+        bool known;
+        pid_t pid;
+        uint64_t total, priv, pool, others; /* bytes; total: of driver memory */
+    } reach;
+    struct {
+        unsigned requests, refused;
+        uint64_t guard_damaged, unwritten_changed;
+    } probed;
+};
+
+uint64_t via_drive_clock(void);
+VIA_MUST_USE int via_drive_connect(struct via_drive *); /* up to the features and config space */
+VIA_MUST_USE int via_drive_start(struct via_drive *);   /* memory, queues, running */
+void via_drive_stop(struct via_drive *);                /* what is left is ended with -VIA_ENODEV */
+/* Put a request on its queue. -VIA_EAGAIN: not now. */
+VIA_MUST_USE int via_drive_submit(struct via_drive *, struct via_drive_io *);
+/* Show and kick what was submitted, end what came back; sleep (or poll) when nothing did. 0, or negative: d->err tells. */
+VIA_MUST_USE int via_drive_turn(struct via_drive *);
+/* A request with a buffer of len bytes out of driver memory; it lives until via_drive_stop. NULL: no memory, d->err tells. */
+struct via_drive_io *via_drive_io_new(struct via_drive *, uint32_t len);
+/* Why a request that ended failed, into d->err. */
+int via_drive_io_failed(struct via_drive *, const struct via_drive_io *);
+
+/* ------------------------------------------------------------------ the commands */
+
+VIA_MUST_USE int via_drive_copy(struct via_drive *);  /* drive_copy.c: out, in, verify */
+VIA_MUST_USE int via_drive_load(struct via_drive *);  /* drive_load.c */
+VIA_MUST_USE int via_drive_probe(struct via_drive *); /* drive_probe.c */
+void via_drive_look(struct via_drive *); /* drive_report.c: what the back-end reaches and what the pool did, while both are there */
+VIA_MUST_USE int via_drive_report(struct via_drive *, bool ok);
+struct json_object;
+VIA_MUST_USE int via_drive_json(struct via_drive *, struct json_object *); /* to where --json says; the object is used up */
+void via_drive_progress(struct via_drive *, uint64_t done, uint64_t all);
+VIA_MUST_USE int via_drive_info(struct via_drive *); /* drive_info.c */
+
+/* ------------------------------------------------------------------ drive_neighbour.c: another device, in this process */
+
+size_t via_neighbour_priv(void);
+VIA_MUST_USE int via_neighbour_open(struct via_neighbour **, struct via_drive *);
+/* Finish what is in flight, start more: at any time between two steps its data lies where its device reaches it. */
+VIA_MUST_USE int via_neighbour_step(struct via_neighbour *, struct via_err *err);
+uint64_t via_neighbour_requests(const struct via_neighbour *);
+void via_neighbour_close(struct via_neighbour *);
+
+#endif

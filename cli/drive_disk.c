@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* drive: the connection to the back-end, its disk, and the queues over it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "drive.h"
+
+#define WANT                                                                                                                               \
+    (VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_BLK_F_SIZE_MAX) |                    \
+     VIA_BIT(VIA_BLK_F_SEG_MAX) | VIA_BIT(VIA_BLK_F_RO) | VIA_BIT(VIA_BLK_F_BLK_SIZE) | VIA_BIT(VIA_BLK_F_FLUSH) |                         \
+     VIA_BIT(VIA_BLK_F_TOPOLOGY) | VIA_BIT(VIA_BLK_F_MQ) | VIA_BIT(VIA_BLK_F_DISCARD) | VIA_BIT(VIA_BLK_F_WRITE_ZEROES))
+#define WANT_PROTOCOL                                                                                                                      \
+    (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) |           \
+     VIA_BIT(VIA_VU_PF_STATUS))
+/* Up to what 5.2.4 has for write zeroes: older back-ends refuse to be asked for more than they know. */
+#define CONFIG_BYTES ((uint32_t)offsetof(struct via_blk_config, max_secure_erase_sectors))
+#define DATA_SEGS_MAX 1024u /* that we use of what the back-end takes */
+#define CHECK_ENTRIES 4096u
+#define BLK_SIZE_MAX 65536u
+
+static bool has(const struct via_drive *d, enum via_feature bit) { return d->client.front.features & VIA_BIT(bit); }
+
+static int read_config(struct via_drive *d)
+{
+    struct via_blk_config *c = &d->config;
+    if (!(d->client.front.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
+        return via_err_set(&d->err, -VIA_ENOTSUP, "the back-end offers no configuration space, so the disk's size can't be known");
+    int r = via_client_config_get(&d->client, 0, c, CONFIG_BYTES, &d->err);
+    if (r)
+        return r;
+    uint64_t sectors = via_le64_value(c->capacity);
+    /* qemu-storage-daemon 7.2 offers SIZE_MAX and leaves it 0: a limit of 0 is none. */
+    uint32_t size_max = has(d, VIA_BLK_F_SIZE_MAX) ? via_le32_value(c->size_max) : 0;
+    d->read_only = has(d, VIA_BLK_F_RO);
+    d->blk_size = has(d, VIA_BLK_F_BLK_SIZE) ? via_le32_value(c->blk_size) : VIA_BLK_SECTOR;
+    d->seg_max = has(d, VIA_BLK_F_SEG_MAX) ? via_le32_value(c->seg_max) : 1;
+    d->seg_bytes = size_max ? size_max : UINT32_MAX;
+    if (!via_mul64(sectors, VIA_BLK_SECTOR, &d->capacity) || d->capacity > INT64_MAX)
+        return via_err_set(&d->err, -VIA_EPROTO, "the back-end claims a disk of %llu sectors, more than can be addressed",
+                           (unsigned long long)sectors);
+    if (!via_is_pow2(d->blk_size) || d->blk_size < VIA_BLK_SECTOR || d->blk_size > BLK_SIZE_MAX)
+        return via_err_set(&d->err, -VIA_EPROTO, "the back-end claims blocks of %u bytes: not a power of two from 512 to %u", d->blk_size,
+                           BLK_SIZE_MAX);
+    if (!d->seg_max || d->seg_bytes < VIA_BLK_SECTOR)
+        return via_err_set(&d->err, -VIA_EPROTO, "the back-end takes %u data segments of %u bytes: no request fits", d->seg_max,
+                           d->seg_bytes);
+    if (d->seg_max > DATA_SEGS_MAX)
+        d->seg_max = DATA_SEGS_MAX;
+    /* One driver descriptor each for header and status, and no chain longer than the queue (virtio v1.4 2.7.5). */
+    if (d->seg_max > d->opts.queue_size - 2)
+        d->seg_max = d->opts.queue_size - 2;
+    d->seg_bytes &= ~(VIA_BLK_SECTOR - 1);
+    return 0;
+}
+
+static void find_peer(struct via_drive *d)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+    d->reach.pid = d->opts.backend_pid;
+    if (!d->reach.pid && !getsockopt(d->client.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+        d->reach.pid = cred.pid;
+}
+
+int via_drive_connect(struct via_drive *d)
+{
+    int r = via_client_connect(&d->client, d->opts.socket, 5000, &d->err);
+    if (r)
+        return r;
+    d->connected = true;
+    d->client.timeout_ms = (int)d->opts.timeout * 1000;
+    find_peer(d);
+    r = via_client_negotiate(&d->client, WANT, VIA_BIT(VIA_F_VERSION_1), WANT_PROTOCOL, &d->err);
+    if (!r)
+        r = via_client_status(&d->client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK, &d->err);
+    if (!r)
+        r = read_config(d);
+    unsigned most = has(d, VIA_BLK_F_MQ) ? via_le16_value(d->config.num_queues) : 1;
+    if (!r && d->opts.queues > most)
+        r = via_err_set(&d->err, -VIA_EINVAL, "--queues=%u: the back-end has %u", d->opts.queues, most);
+    return r;
+}
+
+/* How many descriptors an indirect table of ours has. */
+static unsigned table_len(const struct via_drive *d) { return d->seg_max + 2; }
+
+/* A request's data in pieces of at most seg_bytes; bounced, in as many slots as it could need at worst. */
+static int judge_block(struct via_drive *d)
+{
+    uint32_t block = d->opts.block_size;
+    uint64_t most = (uint64_t)d->seg_max * d->seg_bytes, slot = via_min64(VIA_POOL_SLOT, d->seg_bytes);
+    if (d->mem.how == VIA_DRIVE_BOUNCE)
+        most = d->seg_max > 1 ? (d->seg_max - 1) * slot : slot;
+    else if (d->mem.how == VIA_DRIVE_WINDOW && d->seg_max > 1)
+        most -= d->seg_bytes; /* one more where it crosses from bank to bank */
+    if (most > (1u << 30))
+        most = 1u << 30;
+    if (!block)
+        block = (uint32_t)via_min64(256u << 10, most) & ~(d->blk_size - 1);
+    if (block % d->blk_size || block < d->blk_size)
+        return via_err_set(&d->err, -VIA_EINVAL, "--block-size=%u: the disk's blocks have %u bytes", d->opts.block_size, d->blk_size);
+    if (block > most)
+        return via_err_set(&d->err, -VIA_EINVAL, "--block-size=%u: the back-end takes at most %llu bytes in %u segments here; choose less",
+                           block, (unsigned long long)most, d->seg_max);
+    d->opts.block_size = block;
+    d->span_max = (unsigned)((block - 1) / d->seg_bytes + 1);
+    return 0;
+}
+
+static int open_memory(struct via_drive *d)
+{
+    struct via_split_layout lay;
+    const struct via_drive_opts *o = &d->opts;
+    d->mem.how = o->dma;
+    int r = judge_block(d);
+    if (r)
+        return r;
+    if (via_split_layout(&lay, o->queue_size, 4))
+        return via_err_set(&d->err, -VIA_EINVAL, "--queue-size=%u: not a power of two up to %u", o->queue_size, VIA_RING_NUM_MAX);
+    size_t tables = (size_t)o->queue_size * table_len(d) * sizeof(struct via_desc);
+    size_t wires = via_arena_room(o->depth * sizeof(struct via_blk_wire));
+    struct via_drive_need need = {
+        .priv = o->queues * (wires + (size_t)o->depth * via_arena_room(o->block_size)) + via_neighbour_priv() +
+                o->probe * via_arena_room(3 * (size_t)d->blk_size),
+        .rings = o->queues * (via_arena_room(lay.total) + via_arena_room(tables)) + VIA_POOL_SLOT,
+        .slots = o->pool_size,
+    };
+    return via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
+}
+
+static void tell_misuse(struct via_check *c, enum via_misuse what, const struct via_mapping *m)
+{
+    (void)c;
+    (void)m;
+    fprintf(stderr, "viaduct drive: dma misuse: %s\n", via_misuse_name(what));
+}
+
+/* The stack of strategies of one queue: direct or window, or a bounce over the pool; check on top. */
+static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned index)
+{
+    size_t wires = d->opts.depth * sizeof(struct via_blk_wire);
+    q->dma = d->mem.base;
+    if (d->opts.dma == VIA_DRIVE_BOUNCE) {
+        if (via_bounce_init(&q->bounce, &d->mem.slots, index, VIA_BOUNCE_CACHE / 2))
+            return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
+        q->dma = &q->bounce.dma;
+        /* Headers and status bytes are born in the pool: they are never copied. */
+        q->wire = via_bounce_alloc(&q->bounce, wires);
+        if (!q->wire)
+            return via_err_set(&d->err, -VIA_ENOMEM, "the pool of %llu bytes is too small for %u queues of depth %u: raise --pool-size",
+                               (unsigned long long)d->opts.pool_size, d->opts.queues, d->opts.depth);
+    } else {
+        q->wire = via_arena_take(&d->mem.priv, wires);
+    }
+    if (!d->opts.check)
+        return 0;
+    q->entry = calloc(CHECK_ENTRIES, sizeof(*q->entry));
+    if (!q->entry || via_check_init(&q->check, q->dma, q->entry, CHECK_ENTRIES, tell_misuse))
+        return via_err_set(&d->err, -VIA_ENOMEM, "no memory for --check");
+    q->check.on = true;
+    q->dma = &q->check.dma;
+    return 0;
+}
+
+static int open_ring(struct via_drive *d, struct via_drive_queue *q)
+{
+    unsigned num = d->opts.queue_size;
+    struct via_vq_cfg cfg = {.num = (uint16_t)num, .event_idx = has(d, VIA_F_EVENT_IDX)};
+    if (via_split_layout(&q->lay, num, 4))
+        return via_err_set(&d->err, -VIA_EINVAL, "--queue-size=%u: not a power of two", num);
+    q->ring = via_arena_take(&d->mem.rings, q->lay.total);
+    q->slot = calloc(num, sizeof(*q->slot));
+    if (!q->slot)
+        return via_err_set(&d->err, -VIA_ENOMEM, "no memory for a queue of %u", num);
+    cfg.slot = q->slot;
+    cfg.desc = q->ring + q->lay.desc;
+    cfg.avail = q->ring + q->lay.avail;
+    cfg.used = q->ring + q->lay.used;
+    if (has(d, VIA_F_INDIRECT_DESC)) {
+        size_t bytes = (size_t)num * table_len(d) * sizeof(struct via_desc);
+        cfg.indirect = q->indirect = via_arena_take(&d->mem.rings, bytes);
+        cfg.indirect_len = (uint16_t)table_len(d);
+        if (via_drive_address(&d->mem, q->indirect, bytes, &cfg.indirect_addr))
+            return via_err_set(&d->err, -VIA_ERANGE, "the device has no address for the indirect tables: lower --queue-size");
+    }
+    if (via_vq_init(&q->vq, &cfg))
+        return via_err_set(&d->err, -VIA_EINVAL, "a queue of %u can't be made", num);
+    return 0;
+}
+
+static int open_queue(struct via_drive *d, unsigned index)
+{
+    struct via_drive_queue *q = &d->queue[index];
+    int r = open_ring(d, q);
+    if (!r)
+        r = stack_dma(d, q, index);
+    if (r)
+        return r;
+    unsigned segs = table_len(d);
+    q->driver_storage = aligned_alloc(64, (via_blk_driver_bytes(d->opts.depth, d->span_max, segs) + 63) & ~(size_t)63);
+    q->kick = via_event_create();
+    q->call = via_event_create();
+    if (!q->driver_storage || q->kick < 0 || q->call < 0)
+        return via_err_set(&d->err, -VIA_ENOMEM, "no memory or descriptors for queue %u", index);
+    r = via_blk_driver_init(&q->driver, &q->vq, q->dma, d->client.front.features, d->opts.depth, d->span_max, segs, q->wire,
+                            q->driver_storage);
+    if (r)
+        return via_err_set(&d->err, r, "the block driver refuses a depth of %u with %u segments", d->opts.depth, segs);
+    uintptr_t at = (uintptr_t)q->ring;
+    r = via_client_ring_start(&d->client, index, d->opts.queue_size, at + q->lay.desc, at + q->lay.avail, at + q->lay.used, 0, q->kick,
+                              q->call, &d->err);
+    q->running = !r;
+    return r;
+}
+
+int via_drive_start(struct via_drive *d)
+{
+    for (unsigned i = 0; i < VIA_DRIVE_QUEUES; i++)
+        d->queue[i].kick = d->queue[i].call = -1;
+    int r = open_memory(d);
+    if (!r && d->opts.canary_out)
+        r = via_drive_canary_out(&d->mem, d->opts.canary_out, &d->err);
+    if (!r)
+        r = via_client_share(&d->client, d->mem.region, d->mem.region_fd, d->mem.regions, &d->err);
+    for (unsigned i = 0; !r && i < d->opts.queues; i++)
+        r = open_queue(d, i);
+    if (!r)
+        r = via_client_status(&d->client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK | VIA_STATUS_DRIVER_OK,
+                              &d->err);
+    if (!r && (d->opts.global_pool || d->opts.canary_out))
+        r = via_neighbour_open(&d->neighbour, d);
+    d->now = d->last_end = via_drive_clock();
+    return r;
+}
+
+static void close_queue(struct via_drive *d, struct via_drive_queue *q)
+{
+    struct via_blk_done done;
+    while (q->driver_storage && via_blk_driver_abandon(&q->driver, &done) == 1) {
+        struct via_drive_io *io = done.token;
+        io->busy = false;
+        d->inflight--;
+    }
+    if (q->entry)
+        d->misuses += via_check_finish(&q->check);
+    if (q->wire && d->opts.dma == VIA_DRIVE_BOUNCE)
+        via_bounce_free(&q->bounce, q->wire, d->opts.depth * sizeof(struct via_blk_wire));
+    if (q->bounce.pool)
+        via_bounce_drain(&q->bounce);
+    if (q->kick >= 0)
+        close(q->kick);
+    if (q->call >= 0)
+        close(q->call);
+    free(q->entry);
+    free(q->driver_storage);
+    free(q->slot);
+    q->kick = q->call = -1;
+    q->driver_storage = q->slot = NULL;
+    q->entry = NULL;
+}
+
+void via_drive_stop(struct via_drive *d)
+{
+    struct via_err late;
+    uint16_t base;
+    bool dead = !d->connected;
+    for (unsigned i = 0; i < d->opts.queues && !dead; i++)
+        dead = d->queue[i].running && via_client_ring_stop(&d->client, i, &base, &late) != 0;
+    if (d->connected)
+        via_client_close(&d->client);
+    d->connected = false;
+    for (unsigned i = 0; d->mem.own.ptr && i < d->opts.queues; i++)
+        close_queue(d, &d->queue[i]);
+    via_neighbour_close(d->neighbour);
+    d->neighbour = NULL;
+    via_drive_memory_close(&d->mem);
+    for (struct via_drive_io *io = d->ios, *next; io; io = next) {
+        next = io->next;
+        free(io);
+    }
+    d->ios = NULL;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* drive: the driver's memory, the pool beside it, and which of them the back-end is given. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "drive.h"
+
+#define PAGE 4096u
+#define PHYS_OWN UINT64_C(0x40000000) /* where the driver's memory lies in its own, made up, physical address space */
+#define PHYS_POOL UINT64_C(0x1000000)
+#define BUS_LOW UINT64_C(0x80000000)    /* window: the lower half on the device's bus */
+#define BUS_HIGH UINT64_C(0x2000000000) /* and the upper one, far away */
+#define SECRET 65536u                   /* bytes of driver memory full of the canary */
+
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+size_t via_arena_room(size_t len) { return len >= PAGE ? round_up(len, PAGE) + PAGE : round_up(len, 64) + 64; }
+
+void *via_arena_take(struct via_arena *a, size_t len)
+{
+    size_t at = round_up(a->used, len >= PAGE ? PAGE : 64);
+    if (at > a->len || len > a->len - at)
+        abort();
+    a->used = at + len;
+    return a->ptr + at;
+}
+
+static int share_direct(struct via_drive_memory *m, struct via_err *err)
+{
+    m->range[0] = (struct via_phys_range){m->own.ptr, m->own.len, PHYS_OWN};
+    if (via_direct_init(&m->direct, m->range, 1))
+        return via_err_set(err, -VIA_EINVAL, "the driver's memory can't be addressed directly");
+    m->base = &m->direct.dma;
+    m->region[0] = (struct via_vu_region){.gpa = PHYS_OWN, .size = m->own.len, .uva = (uintptr_t)m->own.ptr};
+    m->region_fd[0] = m->own.fd;
+    m->regions = 1;
+    return 0;
+}
+
+/* Two banks, so that what crosses the middle of the memory is in two places on the bus. */
+static int share_window(struct via_drive_memory *m, struct via_err *err)
+{
+    uint64_t half = round_up(m->own.len / 2, PAGE);
+    int r = share_direct(m, err);
+    if (r)
+        return r;
+    m->bank[0] = (struct via_bank){PHYS_OWN, PHYS_OWN + half - 1, BUS_LOW};
+    m->bank[1] = (struct via_bank){PHYS_OWN + half, PHYS_OWN + m->own.len - 1, BUS_HIGH};
+    if (via_window_init(&m->window, &m->direct.dma, m->bank, 2))
+        return via_err_set(err, -VIA_EINVAL, "the driver's memory can't be seen through a window");
+    m->base = &m->window.dma;
+    m->region[0] = (struct via_vu_region){BUS_LOW, half, (uintptr_t)m->own.ptr, 0};
+    m->region[1] = (struct via_vu_region){BUS_HIGH, m->own.len - half, (uintptr_t)m->own.ptr + half, half};
+    m->region_fd[0] = m->region_fd[1] = m->own.fd;
+    m->regions = 2;
+    return 0;
+}
+
+static int share_pool(struct via_drive_memory *m, size_t rings, struct via_err *err)
+{
+    int r = via_memory_create(&m->pool, "viaduct-pool", m->pool.len, err);
+    if (r)
+        return r;
+    m->range[0] = (struct via_phys_range){m->pool.ptr, m->pool.len, PHYS_POOL};
+    size_t slots = (m->pool.len - rings) / VIA_POOL_SLOT, words = (slots + 63) / 64;
+    m->slot_map = calloc(words, sizeof(*m->slot_map));
+    if (!m->slot_map)
+        return via_err_set(err, -VIA_ENOMEM, "no memory for a pool of %zu slots", slots);
+    if (via_direct_init(&m->direct, m->range, 1) ||
+        via_pool_init(&m->slots, &m->direct.dma, m->pool.ptr + rings, slots * VIA_POOL_SLOT, m->slot_map, words))
+        return via_err_set(err, -VIA_EINVAL, "a pool of %zu bytes can't be made; choose --pool-size in whole MiB", m->pool.len);
+    m->base = &m->direct.dma;
+    m->region[0] = (struct via_vu_region){.gpa = PHYS_POOL, .size = m->pool.len, .uva = (uintptr_t)m->pool.ptr};
+    m->region_fd[0] = m->pool.fd;
+    m->regions = 1;
+    m->rings = (struct via_arena){m->pool.ptr, rings, 0};
+    return 0;
+}
+
+static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
+{
+    if (getrandom(m->canary, sizeof(m->canary), 0) != sizeof(m->canary))
+        return via_err_set(err, -VIA_EIO, "getrandom: %s", strerror(errno));
+    uint8_t *secret = via_arena_take(&m->priv, SECRET);
+    for (size_t i = 0; i < SECRET; i += VIA_DRIVE_CANARY)
+        memcpy(secret + i, m->canary[0], VIA_DRIVE_CANARY);
+    return 0;
+}
+
+int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, const struct via_drive_need *need, struct via_err *err)
+{
+    size_t rings = round_up(need->rings, PAGE), own = need->priv + via_arena_room(SECRET);
+    bool bounce = how == VIA_DRIVE_BOUNCE;
+    *m = (struct via_drive_memory){.how = how, .own.fd = -1, .pool.fd = -1, .other.fd = -1};
+    int r = via_memory_create(&m->own, "viaduct-driver", round_up(own + (bounce ? 0 : rings + PAGE), PAGE), err);
+    if (r)
+        return r;
+    m->priv = (struct via_arena){m->own.ptr, m->own.len, 0};
+    if (bounce) {
+        m->pool.len = rings + round_up(need->slots, PAGE);
+        r = share_pool(m, rings, err);
+    } else {
+        /* The rings come first: they lie in the first bank, whole. */
+        m->rings = (struct via_arena){via_arena_take(&m->priv, rings), rings, 0};
+        r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : share_direct(m, err);
+    }
+    return r ? r : fill_secrets(m, err);
+}
+
+void via_drive_memory_close(struct via_drive_memory *m)
+{
+    struct via_memory *all[] = {&m->own, &m->pool, &m->other};
+    for (unsigned i = 0; i < via_array_len(all); i++)
+        if (all[i]->ptr)
+            via_memory_destroy(all[i]);
+    free((void *)(uintptr_t)m->slot_map);
+    *m = (struct via_drive_memory){.how = m->how};
+}
+
+int via_drive_address(struct via_drive_memory *m, void *ptr, size_t len, via_iova *out)
+{
+    struct via_seg seg;
+    struct via_span span = {ptr, len};
+    struct via_mapping map = {.seg = &seg, .cap = 1};
+    int r = via_dma_map(m->base, &span, 1, 0, &map);
+    if (r)
+        return r;
+    *out = seg.addr;
+    via_dma_unmap(m->base, &map, 0);
+    return 0;
+}
+
+int via_drive_canary_out(const struct via_drive_memory *m, const char *path, struct via_err *err)
+{
+    char tmp[4096];
+    if (snprintf(tmp, sizeof(tmp), "%s.part", path) >= (int)sizeof(tmp))
+        return via_err_set(err, -VIA_EINVAL, "--canary-out: the name is too long");
+    FILE *f = fopen(tmp, "we");
+    if (!f)
+        return via_err_set(err, -errno, "can't write '%s': %s", tmp, strerror(errno));
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned k = 0; k < VIA_DRIVE_CANARY; k++)
+            fprintf(f, "%02x", (unsigned)(m->canary[i][k] ^ 0xff));
+        fputc('\n', f);
+    }
+    bool bad = ferror(f);
+    /* Renamed when whole: a reader sees all of it or nothing. */
+    if (fclose(f) || bad || rename(tmp, path))
+        return via_err_set(err, -VIA_EIO, "can't write '%s': %s", path, strerror(errno));
+    return 0;
+}
