@@ -13,15 +13,12 @@ struct via_guard_request { /* a request of the guest on its way through the back
     struct via_guard_request *next;
 };
 
-/*
- * A pool that is cut to pieces can make a chain longer than the ring. With requests in flight that passes; with none the
- * pool is whole, and the request is one that could never fit.
- */
+/* A full pool and a full ring pass. A request that could never fit breaks its queue. */
 static int refused(struct via_guard_queue *q, int result, const struct via_req *req)
 {
-    if (result == -VIA_EAGAIN || (result == -VIA_E2BIG && via_vq_inflight(&q->vq)))
-        return -VIA_EAGAIN;
-    return via_fault_set(&q->fault, result, "the request does not fit into the pool: give the guard a larger one (--pool-size)",
+    if (result == -VIA_EAGAIN)
+        return result;
+    return via_fault_set(&q->fault, result, "a request does not fit into the pool: give the guard a larger one (--pool-size)",
                          req->chain.out_len + req->chain.in_len, (uint64_t)q->bounce.pool->slots * VIA_POOL_SLOT);
 }
 

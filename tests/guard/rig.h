@@ -19,11 +19,11 @@ enum rig_lie {
     RIG_HONEST,
     RIG_WRONG_ID,
     RIG_ID_TWICE,
-    RIG_TOO_LONG,    /* a used length beyond the writable bytes */
+    RIG_TOO_LONG, /* a used length beyond the writable bytes */
     RIG_INDEX_JUMPS,
     RIG_UNDER_WRITES, /* scribbles over all of its memory's pool part it was given, reports 3 bytes */
-    RIG_DIES,        /* closes its connection with requests in flight */
-    RIG_SILENT,      /* never answers */
+    RIG_DIES,         /* closes its connection with requests in flight */
+    RIG_SILENT,       /* never answers */
 };
 
 struct rig_back { /* a back-end on a thread of its own */
@@ -33,6 +33,9 @@ struct rig_back { /* a back-end on a thread of its own */
     struct via_watch listener, stopper;
     struct via_server server;
     struct via_device device;
+    struct via_req *held[RIG_NUM]; /* what is never to be answered */
+    unsigned n_held;
+    struct via_poller poller; /* lets go of them when the connection ends */
     bool connected;
     pthread_t thread;
     /* what it was given */
