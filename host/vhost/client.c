@@ -83,6 +83,7 @@ static int client_ask(struct via_client *c, const struct via_vu_msg *m, struct v
     via_vu_close_fds(&c->rx.msg);
     if (result < 0) {
         char who[80];
+        c->front.await = 0;
         snprintf(who, sizeof(who), "the back-end's answer to %s", name);
         return via_err_fault(err, result, who, &c->front.fault);
     }
@@ -238,8 +239,8 @@ int via_client_config_get(struct via_client *c, uint32_t offset, void *out, uint
     struct via_vu_msg m;
     if (!has_protocol(c, VIA_VU_PF_CONFIG))
         return via_err_set(err, -VIA_ENOTSUP, "the back-end has no config space (it lacks the protocol feature CONFIG)");
-    if (len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
-        return via_err_set(err, -VIA_ERANGE, "a message carries config space up to byte %u only", VIA_VU_CONFIG_MAX);
+    if (len == 0 || len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
+        return via_err_set(err, -VIA_ERANGE, "a message carries 1 to %u bytes of config space", VIA_VU_CONFIG_MAX);
     via_front_config_get(&c->front, &m, offset, len);
     int result = client_ask(c, &m, err);
     if (result == 0)
@@ -252,8 +253,8 @@ int via_client_config_set(struct via_client *c, uint32_t offset, const void *byt
     struct via_vu_msg m;
     if (!has_protocol(c, VIA_VU_PF_CONFIG))
         return via_err_set(err, -VIA_ENOTSUP, "the back-end has no config space (it lacks the protocol feature CONFIG)");
-    if (len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
-        return via_err_set(err, -VIA_ERANGE, "a message carries config space up to byte %u only", VIA_VU_CONFIG_MAX);
+    if (len == 0 || len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
+        return via_err_set(err, -VIA_ERANGE, "a message carries 1 to %u bytes of config space", VIA_VU_CONFIG_MAX);
     via_front_config_set(&c->front, &m, offset, bytes, len);
     return client_ask(c, &m, err);
 }
