@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Notifications: suppressed when they should be, and never lost. */
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "ring_mem.h"
+
+static char token;
+
+static bool send_one(struct ring *r)
+{
+    struct via_seg seg = {{0x1000}, 16};
+    return via_vq_add(&r->vq, &seg, 1, 0, &token) == 0 && via_vq_publish(&r->vq);
+}
+
+static bool serve_one(struct ring *r)
+{
+    struct via_chain c = ring_chain(r);
+    if (ring_pop(r, &c) != VIA_POP_READY)
+        return false;
+    via_dq_push(&r->dq, c.head, 0);
+    return via_dq_publish(&r->dq);
+}
+
+static bool reap_one(struct ring *r)
+{
+    struct via_used_chain u;
+    return via_vq_reap(&r->vq, &u) == 1;
+}
+
+static void v2_7_10_flags_suppress_kicks(void)
+{
+    struct ring r;
+    CHECK(ring_open(&r, 8, 0, false, 65533));
+    CHECK(send_one(&r) && send_one(&r)); /* asked for from the start, and for each */
+    via_dq_disarm(&r.dq);
+    CHECK(!send_one(&r));
+    CHECK(via_dq_arm(&r.dq)); /* there are some already */
+    CHECK(send_one(&r));
+    for (int i = 0; i < 4; i++)
+        CHECK(serve_one(&r));
+    CHECK(!via_dq_arm(&r.dq));
+    CHECK(!via_dq_publish(&r.dq)); /* nothing new */
+    CHECK(!via_vq_publish(&r.vq));
+    ring_close(&r);
+}
+
+static void v2_7_7_flags_suppress_calls(void)
+{
+    struct ring r;
+    CHECK(ring_open(&r, 8, 0, false, 65533));
+    for (int i = 0; i < 4; i++)
+        CHECK(send_one(&r));
+    CHECK(serve_one(&r) && serve_one(&r));
+    via_vq_disarm(&r.vq);
+    CHECK(!serve_one(&r));
+    CHECK(via_vq_arm(&r.vq));
+    for (int i = 0; i < 3; i++)
+        CHECK(reap_one(&r));
+    CHECK(!via_vq_arm(&r.vq));
+    CHECK(serve_one(&r));
+    ring_close(&r);
+}
+
+/* Once armed, one notification; disarmed, none, for nearly as long as an index takes to come round. */
+static void v2_7_10_an_event_suppresses_kicks_and_calls(void)
+{
+    struct ring r;
+    CHECK(ring_open(&r, 8, 0, true, 65533));
+    for (int round = 0; round < 3; round++) {
+        CHECK(!via_dq_arm(&r.dq) && !via_vq_arm(&r.vq));
+        CHECK(send_one(&r) && !send_one(&r) && !send_one(&r));
+        CHECK(serve_one(&r) && !serve_one(&r) && !serve_one(&r));
+        CHECK(reap_one(&r) && reap_one(&r));
+        CHECK(via_vq_arm(&r.vq));
+        CHECK(reap_one(&r));
+        via_dq_disarm(&r.dq);
+        via_vq_disarm(&r.vq);
+        for (unsigned i = 0; i < 65535; i++)
+            CHECK(!send_one(&r) && !serve_one(&r) && reap_one(&r));
+    }
+    CHECK_EQ(via_shm_get16(&r.used->flags), 0);  /* 2.7.10.2 */
+    CHECK_EQ(via_shm_get16(&r.avail->flags), 0); /* 2.7.7.1 */
+    ring_close(&r);
+}
+
+/* One notification for a batch, if the event is anywhere in it. */
+static void v2_7_10_1_a_batch_is_one_notification(void)
+{
+    struct via_seg seg = {{0x1000}, 16};
+    for (unsigned at = 0; at < 8; at++) {
+        struct ring r;
+        CHECK(ring_open(&r, 8, 0, true, 65533));
+        for (unsigned i = 0; i < 5; i++)
+            CHECK_EQ(via_vq_add(&r.vq, &seg, 1, 0, &token), 0);
+        via_shm_put16((via_le16 *)(void *)&r.used->ring[8], (uint16_t)(65533 + at));
+        CHECK_EQ(via_shm_get16(&r.avail->idx), 65533);
+        CHECK_EQ(via_vq_publish(&r.vq), at < 5);
+        struct via_chain c = ring_chain(&r);
+        while (ring_pop(&r, &c) == VIA_POP_READY)
+            via_dq_push(&r.dq, c.head, 0);
+        via_shm_put16(&r.avail->ring[8], (uint16_t)(65533 + at));
+        CHECK_EQ(via_shm_get16(&r.used->idx), 65533);
+        CHECK_EQ(via_dq_publish(&r.dq), at < 5);
+        ring_close(&r);
+    }
+}
+
+static void v2_7_10_1_each_scheme_ignores_the_other(void)
+{
+    struct ring r;
+    CHECK(ring_open(&r, 8, 0, true, 0));
+    via_shm_put16(&r.used->flags, VIA_USED_F_NO_NOTIFY);
+    via_shm_put16(&r.avail->flags, VIA_AVAIL_F_NO_INTERRUPT);
+    CHECK(send_one(&r) && serve_one(&r));
+    ring_close(&r);
+    CHECK(ring_open(&r, 8, 0, false, 0));
+    via_shm_put16(&r.avail->ring[8], 7);
+    via_shm_put16((via_le16 *)(void *)&r.used->ring[8], 7);
+    CHECK(send_one(&r) && serve_one(&r));
+    ring_close(&r);
+}
+
+/* ------------------------------------------------------------------ two threads that sleep whenever they may */
+
+struct pair {
+    struct ring ring;
+    int kick, call;
+    unsigned total, depth;
+    unsigned kicks, calls; /* sent */
+    bool lost;             /* a side slept in vain */
+};
+
+static void notify(int fd, unsigned *count)
+{
+    uint64_t one = 1;
+    if (write(fd, &one, sizeof(one)) == sizeof(one))
+        ++*count;
+}
+
+static bool sleep_on(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    uint64_t n;
+    return poll(&p, 1, 10000) == 1 && read(fd, &n, sizeof(n)) == sizeof(n);
+}
+
+/* Now and then come a little later, so that arming meets the other side's publishing at every point. */
+static void dawdle(uint64_t *seed)
+{
+    for (volatile unsigned i = rnd(seed) % 256; i; i--)
+        ;
+}
+
+static void *device_side(void *arg)
+{
+    struct pair *p = arg;
+    struct via_chain c = ring_chain(&p->ring);
+    uint64_t seed = 7;
+    unsigned done = 0;
+    while (done < p->total) {
+        unsigned n = 0;
+        for (; n < 1 + rnd(&seed) % p->depth && ring_pop(&p->ring, &c) == VIA_POP_READY; n++)
+            via_dq_push(&p->ring.dq, c.head, 0);
+        done += n;
+        if (via_dq_publish(&p->ring.dq))
+            notify(p->call, &p->calls);
+        dawdle(&seed);
+        if (n || via_dq_arm(&p->ring.dq))
+            continue;
+        if (p->ring.dq.broken || !sleep_on(p->kick)) {
+            p->lost = true;
+            break;
+        }
+        via_dq_disarm(&p->ring.dq);
+    }
+    return NULL;
+}
+
+static bool driver_side(struct pair *p)
+{
+    struct via_seg seg[2] = {{{0x1000}, 16}, {{0x2000}, 16}};
+    struct via_used_chain u;
+    uint64_t seed = 9;
+    unsigned added = 0, reaped = 0;
+    while (reaped < p->total) {
+        unsigned n = 0;
+        while (via_vq_reap(&p->ring.vq, &u) == 1)
+            n++;
+        reaped += n;
+        for (unsigned k = 1 + rnd(&seed) % p->depth; k && added < p->total && added - reaped < p->depth; k--, added++)
+            CHECK_OR_FALSE(via_vq_add(&p->ring.vq, seg, 1, 1, &token) == 0);
+        if (via_vq_publish(&p->ring.vq))
+            notify(p->kick, &p->kicks);
+        dawdle(&seed);
+        if (n || via_vq_arm(&p->ring.vq))
+            continue;
+        CHECK_OR_FALSE(!p->ring.vq.broken && sleep_on(p->call));
+        via_vq_disarm(&p->ring.vq);
+    }
+    return true;
+}
+
+static bool converse(unsigned depth, unsigned total, bool event_idx)
+{
+    struct pair p = {.kick = eventfd(0, 0), .call = eventfd(0, 0), .total = total, .depth = depth};
+    pthread_t device;
+    CHECK_OR_FALSE(p.kick >= 0 && p.call >= 0 && ring_open(&p.ring, 16, 2, event_idx, 65533));
+    CHECK_OR_FALSE(pthread_create(&device, NULL, device_side, &p) == 0);
+    bool good = driver_side(&p);
+    CHECK_OR_FALSE(pthread_join(device, NULL) == 0);
+    CHECK_OR_FALSE(good && !p.lost && p.kicks <= total && p.calls <= total);
+    ring_close(&p.ring);
+    close(p.kick);
+    close(p.call);
+    return true;
+}
+
+static void v2_7_13_4_1_no_wake_up_is_lost_with_flags(void) { CHECK(converse(1, 10000, false) && converse(16, 200000, false)); }
+static void v2_7_13_4_1_no_wake_up_is_lost_with_events(void) { CHECK(converse(1, 10000, true) && converse(16, 200000, true)); }
+
+TAP_MAIN(TEST(v2_7_10_flags_suppress_kicks), TEST(v2_7_7_flags_suppress_calls), TEST(v2_7_10_an_event_suppresses_kicks_and_calls),
+         TEST(v2_7_10_1_a_batch_is_one_notification), TEST(v2_7_10_1_each_scheme_ignores_the_other),
+         TEST(v2_7_13_4_1_no_wake_up_is_lost_with_flags), TEST(v2_7_13_4_1_no_wake_up_is_lost_with_events))
