@@ -13,11 +13,19 @@ def guest_on_viaduct_blk(s):
     back.stop()
 
 
+def guest_on_viaduct_blk_past_the_page_cache(s):
+    disk = Disk(s)
+    back = s.viaduct_blk(disk.path, s.path("back"), options=["--direct"])
+    Guest(s, s.path("back")).verdict(disk)
+    back.stop()
+
+
 def guest_on_viaduct_blk_with_two_queues(s):
     disk = Disk(s)
-    back = s.viaduct_blk(disk.path, s.path("back"))
+    back = s.viaduct_blk(disk.path, s.path("back"), options=["--num-queues=2"])
     Guest(s, s.path("back"), queues=2, cpus=2).verdict(disk)
     back.stop()
 
 
-main((guest_on_viaduct_blk, 200), (guest_on_viaduct_blk_with_two_queues, 200))
+main((guest_on_viaduct_blk, 200), (guest_on_viaduct_blk_past_the_page_cache, 200),
+     (guest_on_viaduct_blk_with_two_queues, 200))

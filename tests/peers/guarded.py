@@ -28,7 +28,7 @@ def qemu_storage_daemon_through_the_guard(s):
 
 
 def two_queues_through_the_guard(s):
-    through_the_guard(s, s.viaduct_blk, queues=2)
+    through_the_guard(s, lambda image, socket: s.viaduct_blk(image, socket, options=["--num-queues=2"]), queues=2)
 
 
 def two_queues_of_qemu_storage_daemon_through_the_guard(s):
