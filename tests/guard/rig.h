@@ -28,7 +28,7 @@ enum rig_lie {
 
 struct rig_back { /* a back-end on a thread of its own */
     char path[64];
-    enum rig_lie lie;
+    _Atomic enum rig_lie lie;
     struct via_loop loop;
     struct via_watch listener, stopper;
     struct via_server server;
