@@ -103,21 +103,27 @@ static const struct via_server_ops server_ops = {
 
 /* ------------------------------------------------------------------ what the loop calls */
 
+static void completions_reap(struct blk *b)
+{
+    if (via_file_reap(b->file) == 0)
+        return;
+    for (unsigned i = 0; b->serving && i < b->opt->queues; i++)
+        via_server_completed(&b->server, i);
+}
+
 static bool completions_poll(struct via_poller *p)
 {
     struct blk *b = via_container_of(p, struct blk, poller);
-    if (via_file_reap(b->file) == 0)
-        return false;
-    for (unsigned i = 0; b->serving && i < b->opt->queues; i++)
-        via_server_completed(&b->server, i);
-    return true;
+    bool due = via_file_due(b->file);
+    if (due)
+        completions_reap(b);
+    return due;
 }
 
 static void completions_ready(struct via_watch *w, uint32_t events)
 {
     (void)events;
-    via_event_clear(w->fd);
-    (void)completions_poll(&via_container_of(w, struct blk, completions)->poller);
+    completions_reap(via_container_of(w, struct blk, completions));
 }
 
 static int serve(struct blk *b, int fd, struct via_err *err)
