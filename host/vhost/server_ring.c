@@ -38,7 +38,7 @@ static int ring_area(struct via_server_ring *r, const char *name, uint64_t addr,
 static int ring_areas(struct via_server_ring *r, struct via_dq_cfg *cfg, struct via_err *err)
 {
     const struct via_back_ring *b = &r->server->back.ring[r->index];
-    void *desc, *avail, *used;
+    void *desc = NULL, *avail = NULL, *used = NULL;
     int result = ring_area(r, "descriptor", b->desc, via_split_desc_bytes(b->num), 16, &desc, err);
     if (result == 0)
         result = ring_area(r, "available", b->avail, via_split_avail_bytes(b->num), 2, &avail, err);
