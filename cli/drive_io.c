@@ -96,7 +96,6 @@ int via_drive_submit(struct via_drive *d, struct via_drive_io *io)
     io->start = d->now;
     if (!d->inflight++)
         d->last_end = d->now;
-    d->moved += io->len;
     d->starved = 0;
     return 0;
 }

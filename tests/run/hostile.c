@@ -89,8 +89,10 @@ void hostile_scan(enum mean mean, const void *mem, size_t len)
 static void attack(struct via_server *s)
 {
     hostile_memory(s);
+    unsigned had = hostile.files;
     hostile_peers(s->fd, &s->map);
-    hostile_memory(s); /* with what the peers gave away */
+    if (hostile.files > had)
+        hostile_memory(s); /* with what the peers gave away */
 }
 
 /* ------------------------------------------------------------------ serving */
