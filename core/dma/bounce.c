@@ -77,6 +77,12 @@ static void refill(struct via_bounce *b)
     }
 }
 
+static void arrive(struct via_bounce *b, void *to, uint64_t off, uint64_t len)
+{
+    via_shm_read(to, b->pool->mem + off, len);
+    b->stats.bytes_in += len;
+}
+
 /* Returns how many slots the pool, and not the cache, got; the caller settles. */
 static uint32_t put(struct via_bounce *b, uint32_t slot, uint32_t n)
 {
@@ -112,19 +118,28 @@ void via_bounce_drain(struct via_bounce *b)
         via_pool_settle(b->pool, given, self(b));
 }
 
-/* Put the slots back of what lies in [seg, end), which is a mapping's list or the beginning of one. */
-static uint32_t release(struct via_bounce *b, const struct via_span *buf, unsigned n, const struct via_seg *seg, const struct via_seg *end)
+/*
+ * The device is done with the segments in [seg, end), a mapping's list or the beginning of one: the first `written` bytes of the buffers
+ * from `out` on arrive, and the slots are put back. Returns how many of them the pool got.
+ */
+static uint32_t release(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned n, const struct via_seg *seg,
+                        const struct via_seg *end, uint64_t written)
 {
     const struct via_pool *p = b->pool;
     uint32_t given = 0;
     for (unsigned i = 0; i < n; i++) {
         bool ours = is_ours(p, &buf[i]);
         for (size_t pos = 0; pos < buf[i].len && seg != end; pos += seg->len, seg++) {
+            uint64_t off = seg->addr.v - p->base, take = i < out ? 0 : via_min64(seg->len, written);
+            written -= take;
             if (ours)
                 continue;
-            uint64_t off = seg->addr.v - p->base, last = (off + seg->len + SLOT - 1) / SLOT;
-            uint64_t first = (off + (pos ? SLOT - 1 : 0)) / SLOT; /* a window's bank may have ended within a slot: it is counted already */
             VIA_ASSERT(off < bytes_of(p) && seg->len <= bytes_of(p) - off);
+            if (take)
+                arrive(b, (char *)buf[i].ptr + pos, off, take);
+            uint64_t first = (off + (pos ? SLOT - 1 : 0)) / SLOT; /* a window's bank may have ended within a slot: it is counted already */
+            uint64_t last = (off + seg->len + SLOT - 1) / SLOT;
+            b->stats.in_use -= (uint32_t)(last - first);
             if (last > first)
                 given += put(b, (uint32_t)first, (uint32_t)(last - first));
         }
@@ -149,6 +164,7 @@ static bool place_run(struct via_bounce *b, const struct via_span *buf, struct v
             via_pool_give(b->pool, slot, n);
             return false;
         }
+        b->stats.in_use += n;
         *held -= n;
         len -= take;
         off = 0;
@@ -171,6 +187,7 @@ static bool place(struct via_bounce *b, const struct via_span *buf, unsigned out
             if (s->n == s->cap) /* earlier buffers came out in pieces */
                 return false;
             uint32_t n = 1, slot = b->cached ? b->cache[--b->cached] : (--*held, claim(b, &n));
+            b->stats.in_use++;
             ok = via_segs_add(s, p->base + slot * SLOT + (uintptr_t)buf[i].ptr % SLOT, buf[i].len);
         } else {
             ok = place_run(b, &buf[i], s, &step, held);
@@ -195,7 +212,7 @@ static bool try_map(struct via_bounce *b, const struct via_span *buf, unsigned o
     struct via_segs s = {m->seg, m->cap, 0};
     unsigned n_out = 0;
     if (!place(b, buf, out, in, &s, &n_out, &held)) {
-        held += release(b, buf, out + in, s.seg, s.seg + s.n);
+        held += release(b, buf, 0, out + in, s.seg, s.seg + s.n, 0);
         via_pool_settle(b->pool, held, self(b));
         return false;
     }
@@ -218,25 +235,24 @@ static void copy_out(struct via_bounce *b, const struct via_mapping *m)
     }
 }
 
-/* The first `written` bytes of the writable buffers come out of it. */
+/* The first `written` bytes of the writable buffers arrive. */
 static void copy_in(struct via_bounce *b, const struct via_mapping *m, uint64_t written)
 {
     const struct via_pool *p = b->pool;
     const struct via_seg *seg = m->seg + m->n_out;
-    if (b->under_reports)
-        written = UINT64_MAX;
     for (unsigned i = m->buf_out; i < (unsigned)m->buf_out + m->buf_in && written; i++) {
         bool ours = is_ours(p, &m->buf[i]);
         for (size_t pos = 0; pos < m->buf[i].len && written; pos += seg->len, seg++) {
             size_t take = via_min64(seg->len, written);
             written -= take;
-            if (!ours) {
-                via_shm_read((char *)m->buf[i].ptr + pos, p->mem + (seg->addr.v - p->base), take);
-                b->stats.bytes_in += take;
-            }
+            if (!ours)
+                arrive(b, (char *)m->buf[i].ptr + pos, seg->addr.v - p->base, take);
         }
     }
 }
+
+/* How much a device has written that says so. */
+static uint64_t arrived(const struct via_bounce *b, uint32_t written) { return b->under_reports ? UINT64_MAX : written; }
 
 static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
 {
@@ -250,14 +266,30 @@ static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
     }
 }
 
-static int bounce_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+/* The usual case: each buffer fits into a slot, and the cache has as many. No word that others write is touched. false: it is another. */
+static bool map_at_hand(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
-    struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
-    struct via_segs s;
+    const struct via_pool *p = b->pool;
+    const uint32_t *slot = b->cache + b->cached;
+    if (out + in > b->cached)
+        return false;
+    for (unsigned i = 0; i < out + in; i++) {
+        uint64_t off = (uintptr_t)buf[i].ptr % SLOT;
+        if (buf[i].len - 1 >= SLOT - off || is_ours(p, &buf[i])) /* an empty one, too */
+            return false;
+        m->seg[i] = (struct via_seg){{p->base + *--slot * SLOT + off}, (uint32_t)buf[i].len};
+    }
+    b->cached -= out + in;
+    b->stats.in_use += out + in;
+    via_segs_close(&(struct via_segs){m->seg, m->cap, out + in}, out, buf, out, in, m);
+    return true;
+}
+
+/* Any case. 0, or why not. */
+static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+{
     struct need need;
-    int r = via_segs_open(&s, m, out, in);
-    if (!r)
-        r = measure(b->pool, buf, out + in, m->cap, &need);
+    int r = measure(b->pool, buf, out + in, m->cap, &need);
     if (r < 0)
         return r;
     if (!try_map(b, buf, out, in, &need, m)) {
@@ -269,11 +301,22 @@ static int bounce_map(struct via_dma *dma, const struct via_span *buf, unsigned 
         }
         via_pool_wait_over(b->pool, self(b));
     }
+    return 0;
+}
+
+static int bounce_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+{
+    struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
+    struct via_segs s;
+    int r = via_segs_open(&s, m, out, in);
+    if (!r && !map_at_hand(b, buf, out, in, m))
+        r = map_any(b, buf, out, in, m);
+    if (r < 0)
+        return r;
     if (b->under_reports)
         clear_in(b, m);
     copy_out(b, m);
     b->stats.maps++;
-    b->stats.in_use += (uint32_t)need.run + need.one;
     if (b->stats.high_water < b->stats.in_use)
         b->stats.high_water = b->stats.in_use;
     return 0;
@@ -282,20 +325,15 @@ static int bounce_map(struct via_dma *dma, const struct via_span *buf, unsigned 
 static void bounce_unmap(struct via_dma *dma, struct via_mapping *m, uint32_t written)
 {
     struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
-    unsigned n = (unsigned)m->buf_out + m->buf_in;
-    copy_in(b, m, written);
-    for (unsigned i = 0; i < n; i++)
-        if (!is_ours(b->pool, &m->buf[i]))
-            b->stats.in_use -= (uint32_t)slots_of(&m->buf[i]);
     b->stats.unmaps++;
-    put_done(b, release(b, m->buf, n, m->seg, m->seg + m->n_out + m->n_in));
+    put_done(b, release(b, m->buf, m->buf_out, (unsigned)m->buf_out + m->buf_in, m->seg, m->seg + m->n_out + m->n_in, arrived(b, written)));
 }
 
 static int bounce_sync(struct via_dma *dma, struct via_mapping *m, enum via_owner to, uint32_t written)
 {
     struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
     if (to == VIA_OWNER_CPU)
-        copy_in(b, m, written);
+        copy_in(b, m, arrived(b, written));
     else
         copy_out(b, m);
     return 0;

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What bounce costs beside its copy, as one JSON object.
+ *
+ * bounce_over_memcpy_*: throughput of map + copy + unmap over that of memcpy alone. Both walk through the driver's memory, a working set
+ * far larger than the caches, so each buffer is cold when its turn comes. Buffers take turns: one goes to the device (out: copied by map),
+ * the next comes from it (in: copied by unmap). memcpy copies the same kind of buffers in the same directions, and the other side of its
+ * copies is the slots that bounce takes for them, which one mapping at a time keeps using: pool places are as warm for one as for the
+ * other. In a round the working set is walked once in chunks, bounce and memcpy in turn; in the next round they change chunks.
+ * Time is this thread's CPU time, so that who else wants the core counts for neither.
+ *
+ * bounce_fixed_ns: a map + unmap of one writable page, of which nothing was written: all but the copy. bounce_fixed_three_ns: the three
+ * buffers of a block request (header, page, status), their copies of 16 bytes and one included.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include <viaduct/dma.h>
+
+#define WORK (768ull << 20)
+#define CHUNK (8ull << 20)
+#define POOL (16ull << 20)
+#define ROUNDS 11
+
+static struct via_bounce bounce;
+static struct via_pool pool;
+static struct via_direct direct;
+static struct via_phys_range range;
+static _Atomic uint64_t free_map[POOL / VIA_POOL_SLOT / 64];
+static uint8_t *work, *slots;
+static struct via_seg seg[8];
+static volatile unsigned failures; /* volatile: also keeps the loops */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static uint8_t *memory(size_t len)
+{
+    uint8_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (p == MAP_FAILED) {
+        perror("bounce_bench: no memory for the working set");
+        exit(1);
+    }
+    memset(p, 1, len);
+    return p;
+}
+
+static double walk_bounce(uint8_t *chunk, size_t len)
+{
+    double start = now();
+    for (size_t at = 0, i = 0; at + len <= CHUNK; at += len, i++) {
+        struct via_span buf = {chunk + at, len};
+        struct via_mapping m = {.seg = seg, .cap = via_array_len(seg)};
+        failures += via_dma_map(&bounce.dma, &buf, i % 2 == 0, i % 2, &m) != 0;
+        via_dma_unmap(&bounce.dma, &m, i % 2 ? (uint32_t)len : 0);
+    }
+    return now() - start;
+}
+
+static double walk_memcpy(uint8_t *chunk, size_t len)
+{
+    struct via_span buf = {chunk, len};
+    struct via_mapping m = {.seg = seg, .cap = via_array_len(seg)};
+    failures += via_dma_map(&bounce.dma, &buf, 0, 1, &m) != 0 || m.n_in != 1;
+    uint8_t *place = slots + (seg[0].addr.v - pool.base);
+    via_dma_unmap(&bounce.dma, &m, 0);
+    double start = now();
+    for (size_t at = 0, i = 0; at + len <= CHUNK; at += len, i++)
+        if (i % 2)
+            via_shm_read(chunk + at, place, len);
+        else
+            via_shm_write(place, chunk + at, len);
+    return now() - start;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void report(const char *name, double *value, const char *unit, const char *end)
+{
+    qsort(value, ROUNDS, sizeof(*value), by_value);
+    printf("  \"%s\": {\"value\": %.4f, \"unit\": \"%s\", \"min\": %.4f, \"max\": %.4f, \"n\": %d, \"placement\": \"single-core\"}%s\n",
+           name, value[ROUNDS / 2], unit, value[0], value[ROUNDS - 1], ROUNDS, end);
+}
+
+static void over_memcpy(const char *name, size_t len)
+{
+    double value[ROUNDS];
+    for (int i = -1; i < ROUNDS; i++) { /* the first one warms up */
+        double copy = 0, both = 0;
+        for (size_t at = 0; at < WORK; at += CHUNK)
+            if ((at / CHUNK + (size_t)(i + 1)) % 2)
+                both += walk_bounce(work + at, len);
+            else
+                copy += walk_memcpy(work + at, len);
+        if (i >= 0)
+            value[i] = copy / both;
+    }
+    report(name, value, "ratio", ",");
+}
+
+static void fixed(const char *name, unsigned out, unsigned in, const char *end)
+{
+    enum { TIMES = 1000000 };
+    double value[ROUNDS];
+    struct via_span three[] = {{work + 64, 16}, {work + 4096, 4096}, {work + 100, 1}}, *buf = out ? three : &three[1];
+    for (int i = -1; i < ROUNDS; i++) {
+        double start = now();
+        for (int k = 0; k < TIMES; k++) {
+            struct via_mapping m = {.seg = seg, .cap = via_array_len(seg)};
+            failures += via_dma_map(&bounce.dma, buf, out, in, &m) != 0;
+            via_dma_unmap(&bounce.dma, &m, 0);
+        }
+        if (i >= 0)
+            value[i] = (now() - start) / TIMES;
+    }
+    report(name, value, "ns", end);
+}
+
+int main(void)
+{
+    work = memory(WORK);
+    slots = memory(POOL);
+    range = (struct via_phys_range){slots, POOL, 0x100000000};
+    if (via_direct_init(&direct, &range, 1) || via_pool_init(&pool, &direct.dma, slots, POOL, free_map, via_array_len(free_map)) ||
+        via_bounce_init(&bounce, &pool, 0, VIA_BOUNCE_CACHE)) {
+        fputs("bounce_bench: the pool can't be set up\n", stderr);
+        return 1;
+    }
+    puts("{");
+    over_memcpy("bounce_over_memcpy_4k", 4096);
+    over_memcpy("bounce_over_memcpy_64k", 65536);
+    over_memcpy("bounce_over_memcpy_1m", 1 << 20);
+    fixed("bounce_fixed_ns", 0, 1, ",");
+    fixed("bounce_fixed_three_ns", 1, 2, "");
+    puts("}");
+    if (failures)
+        fputs("bounce_bench: a mapping failed, the figures mean nothing\n", stderr);
+    return failures != 0;
+}
