@@ -392,6 +392,8 @@ int via_file_open(struct via_file **out, const struct via_file_cfg *cfg, struct 
 
 void via_file_close(struct via_file *f)
 {
+    if (f->fixed)
+        io_uring_unregister_files(&f->ring); /* now, and not when the ring has faded away: the disk may be about to be unmounted */
     io_uring_queue_exit(&f->ring);
     close(f->event);
     via_image_close(&f->image);

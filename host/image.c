@@ -19,6 +19,7 @@
 #include "image.h"
 
 #define PHYSICAL_MAX 65536u /* what a file prefers beyond this is no block size (2 MiB: tmpfs with huge pages) */
+#define READ_ONLY "image '%s' can be read but not written (%s): make it writable, or ask for read-only"
 
 static int try_open(const struct via_file_cfg *cfg, bool read_only, bool direct)
 {
@@ -45,8 +46,7 @@ static int why_not_open(const struct via_file_cfg *cfg, int r, struct via_err *e
     if (r == -EINVAL && cfg->direct && would_open(cfg, cfg->read_only, false))
         return via_err_set(err, r, "the file system of '%s' does not do direct I/O (O_DIRECT): leave the wish for it out", path);
     if (!cfg->read_only && (r == -EACCES || r == -EPERM || r == -EROFS) && would_open(cfg, true, cfg->direct))
-        return via_err_set(err, r, "image '%s' can be read but not written (%s): make it writable, or ask for read-only", path,
-                           strerror(-r));
+        return via_err_set(err, r, READ_ONLY, path, strerror(-r));
     if (r == -EACCES || r == -EPERM)
         return via_err_set(err, r, "image '%s' is not readable for this user: change its permissions", path);
     return via_err_set(err, r, "can't open image '%s': %s", path, strerror(-r));
@@ -70,10 +70,12 @@ static bool device_discards(dev_t dev)
 
 static int judge_device(struct via_image *m, const char *path, const struct stat *st, struct via_err *err)
 {
-    int logical = 0;
+    int logical = 0, locked = 0;
     unsigned physical = 0, best = 0;
     if (ioctl(m->fd, BLKGETSIZE64, &m->capacity) < 0 || ioctl(m->fd, BLKSSZGET, &logical) < 0)
         return via_err_set(err, -errno, "can't ask block device '%s' for its size: %s", path, strerror(errno));
+    if (!m->read_only && ioctl(m->fd, BLKROGET, &locked) == 0 && locked) /* opening it for writing succeeds all the same */
+        return via_err_set(err, -EACCES, READ_ONLY, path, "a read-only device");
     m->blk_size = (uint32_t)logical;
     m->physical_size = ioctl(m->fd, BLKPBSZGET, &physical) == 0 ? physical : m->blk_size;
     m->opt_io = ioctl(m->fd, BLKIOOPT, &best) == 0 ? best : 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -33,10 +34,12 @@ static void lock(void)
 
 static void unlock(void) { atomic_flag_clear_explicit(&list_lock, memory_order_release); }
 
+/* The system call itself: in a signal handler nothing may stand between, and to other threads this is but one more change
+ * of memory that changes at any time. */
 static bool put_zeroes(void *at, size_t len)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
-    return mmap(at, len, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED;
+    return syscall(SYS_mmap, at, len, PROT_READ | PROT_WRITE, flags, -1, 0) != -1;
 }
 
 /* Put zeroes of our own in place of a peer's region. All of it at once: so a peer can't split us into more mappings than the
