@@ -6,18 +6,19 @@
 
 static bool overlap(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len) { return a <= b + (b_len - 1) && b <= a + (a_len - 1); }
 
-/* The number of regions that start at or below addr: the last of them is the only one that can hold it. */
-static unsigned count_up_to(const struct via_memmap *map, uint64_t addr)
+/*
+ * The last region that starts at or below addr, the only one that can hold it; the first one if there is none. The steps depend on the
+ * number of regions alone: a compiler can do without branches, which addresses would make hard to predict.
+ */
+static unsigned find(const struct via_memmap *map, uint64_t addr)
 {
-    unsigned lo = 0, hi = map->n;
-    while (lo < hi) {
-        unsigned mid = (lo + hi) / 2;
-        if (map->region[mid].gpa <= addr)
-            lo = mid + 1;
-        else
-            hi = mid;
+    const struct via_region *r = map->region;
+    for (unsigned n = map->n; n > 1;) {
+        unsigned half = n / 2;
+        r += half * (unsigned)(r[half].gpa <= addr);
+        n -= half;
     }
-    return lo;
+    return (unsigned)(r - map->region);
 }
 
 static int resolve(struct via_xlate *x, via_iova addr, uint64_t len, unsigned perm, struct via_span *span)
@@ -26,14 +27,12 @@ static int resolve(struct via_xlate *x, via_iova addr, uint64_t len, unsigned pe
     const struct via_region *r = &map->region[map->last];
     uint64_t off = addr.v - r->gpa; /* below the region: wraps to more than any length */
     if (off >= r->len) {
-        unsigned k = count_up_to(map, addr.v);
-        if (k == 0)
-            return -VIA_EFAULT;
-        r = &map->region[k - 1];
+        unsigned k = find(map, addr.v);
+        r = &map->region[k];
         off = addr.v - r->gpa;
         if (off >= r->len)
             return -VIA_EFAULT;
-        map->last = k - 1;
+        map->last = k;
     }
     if (len == 0 || len - 1 > UINT64_MAX - addr.v || (r->readonly && (perm & VIA_PERM_W)))
         return -VIA_EFAULT;
@@ -60,7 +59,8 @@ int via_memmap_add(struct via_memmap *map, const struct via_region *r)
     }
     if (map->n == VIA_MEMMAP_REGIONS)
         return -VIA_ENOSPC;
-    unsigned k = count_up_to(map, r->gpa);
+    unsigned k = find(map, r->gpa);
+    k += k < map->n && map->region[k].gpa < r->gpa;
     memmove(&map->region[k + 1], &map->region[k], (map->n - k) * sizeof(*r));
     map->region[k] = *r;
     map->n++;
@@ -70,16 +70,14 @@ int via_memmap_add(struct via_memmap *map, const struct via_region *r)
 
 int via_memmap_remove(struct via_memmap *map, uint64_t gpa, uint64_t len, uint64_t uva, struct via_region *out)
 {
-    unsigned k = count_up_to(map, gpa);
-    if (k == 0)
-        return -VIA_ENOENT;
-    struct via_region *r = &map->region[k - 1];
-    if (r->gpa != gpa || r->len != len || r->uva != uva)
+    unsigned k = find(map, gpa);
+    struct via_region *r = &map->region[k];
+    if (len == 0 || r->gpa != gpa || r->len != len || r->uva != uva)
         return -VIA_ENOENT;
     *out = *r;
-    memmove(r, r + 1, (map->n - k) * sizeof(*r));
     map->n--;
-    map->region[map->n] = (struct via_region){0}; /* an empty region serves nothing: `last` may point to it */
+    memmove(r, r + 1, (map->n - k) * sizeof(*r));
+    map->region[map->n] = (struct via_region){0}; /* with none left, the first one has to be empty: it holds nothing */
     map->last = 0;
     return 0;
 }

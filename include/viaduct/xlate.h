@@ -35,6 +35,8 @@ VIA_MUST_USE int via_xlate_read(struct via_xlate *, via_iova addr, void *dst, si
 
 /* ------------------------------------------------------------------ memory map: a front-end's regions */
 
+/* One owner: resolve remembers where it looked last, so that all calls on one map come from one thread at a time. */
+
 #define VIA_MEMMAP_REGIONS 509u
 
 struct via_region {
