@@ -9,7 +9,7 @@ all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
 run: all
-	scripts/run
+	BUILD=$(BUILD) scripts/run
 
 check: tools
 	scripts/test check
