@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vhost_fuzz: bytes as a hostile peer of a vhost-user session. The first byte says which end is under test: messages for the back-end's
+ * session (and results that its owner comes to), or answers and own requests for the front-end's.
+ */
+#include <string.h>
+
+#include <viaduct/proto.h>
+
+#define REQUIRE(cond) ((cond) ? (void)0 : __builtin_trap())
+#define QUEUES 3u
+#define FIRST_FD 100
+
+struct input {
+    const uint8_t *at;
+    size_t left;
+};
+
+static unsigned byte(struct input *in)
+{
+    if (!in->left)
+        return 0;
+    in->left--;
+    return *in->at++;
+}
+
+/* A message: request, flags, descriptors, size, payload. Now and then the header is twelve raw bytes instead, through the codec. */
+static bool message(struct input *in, struct via_vu_msg *m)
+{
+    struct via_fault fault = {0};
+    memset(m, 0, sizeof(*m));
+    m->request = byte(in) % 64;
+    m->flags = VIA_VU_VERSION | (byte(in) & (VIA_VU_FLAG_NEED_REPLY | VIA_VU_FLAG_REPLY));
+    m->nfd = byte(in) % (VIA_VU_FDS_MAX + 2);
+    m->size = byte(in) * 2;
+    if (m->request == 63) {
+        uint8_t header[VIA_VU_HDR];
+        for (unsigned i = 0; i < VIA_VU_HDR; i++)
+            header[i] = (uint8_t)byte(in);
+        int err = via_vu_decode_header(m, header, &fault);
+        REQUIRE((err == 0) == !fault.what && m->size <= VIA_VU_PAYLOAD_MAX);
+        if (err)
+            return false;
+    }
+    for (unsigned i = 0; i < m->size && i < VIA_VU_PAYLOAD_MAX; i++)
+        m->payload[i] = (uint8_t)byte(in);
+    for (unsigned i = 0; i < VIA_VU_FDS_MAX; i++)
+        m->fd[i] = i < m->nfd ? FIRST_FD + (int)i : -1;
+    return true;
+}
+
+static void count_fds(const struct via_vu_msg *m, const struct via_back_action *act)
+{
+    for (unsigned i = 0; i < m->nfd && i < VIA_VU_FDS_MAX; i++) {
+        unsigned found = m->fd[i] == FIRST_FD + (int)i;
+        for (unsigned k = 0; act && k < VIA_VU_FDS_MAX; k++)
+            found += act->fd[k] == FIRST_FD + (int)i;
+        REQUIRE(found == 1);
+    }
+}
+
+static void act_is_sound(const struct via_back *b, const struct via_back_action *act)
+{
+    const struct via_back_ring *r = &b->ring[act->index];
+    REQUIRE(act->what <= VIA_BACK_REQ_FD && act->index < QUEUES && act->n <= VIA_VU_TABLE_REGIONS);
+    if (act->what == VIA_BACK_RING_START)
+        REQUIRE(!r->started && r->num && b->features_set);
+    if (act->what == VIA_BACK_RING_STOP || act->what == VIA_BACK_RING_ENABLE)
+        REQUIRE(r->started);
+    if (act->what == VIA_BACK_CONFIG_GET || act->what == VIA_BACK_CONFIG_SET) {
+        REQUIRE(act->len >= 1 && act->len <= VIA_VU_CONFIG_MAX && act->offset <= VIA_VU_CONFIG_MAX - act->len);
+        REQUIRE(act->config >= b->msg.payload && act->config + act->len <= b->msg.payload + VIA_VU_PAYLOAD_MAX);
+        memset(act->config, 1, act->len);
+    }
+    for (unsigned i = 0; i < act->n && act->what != VIA_BACK_MEM_REMOVE && act->what != VIA_BACK_NOTHING; i++)
+        REQUIRE(act->region[i].size && act->region[i].size - 1 <= UINT64_MAX - act->region[i].gpa && act->fd[i] >= 0);
+}
+
+static void back(struct input *in)
+{
+    static struct via_back b;
+    const struct via_back_cfg cfg = {.features = VIA_BIT(VIA_F_VERSION_1) | 0xff,
+                                     .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
+                                                 VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) |
+                                                 VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS),
+                                     .queues = QUEUES,
+                                     .num_max = 256,
+                                     .slots = 5};
+    REQUIRE(via_back_init(&b, &cfg) == 0);
+    while (in->left) {
+        struct via_vu_msg m, reply;
+        const struct via_back_action *act;
+        if (!message(in, &m))
+            return;
+        int err = via_back_feed(&b, &m, &act);
+        count_fds(&m, err ? NULL : act);
+        REQUIRE(err == 0 || (err == -VIA_EPROTO && b.broken && b.fault.what));
+        if (err)
+            return;
+        act_is_sound(&b, act);
+        unsigned verdict = byte(in);
+        if (via_back_done(&b, verdict > 250 ? -VIA_EIO : 0, verdict, &reply))
+            REQUIRE(reply.size <= VIA_VU_PAYLOAD_MAX && reply.nfd == 0 && reply.request == m.request);
+        REQUIRE(!b.broken || b.fault.what);
+        REQUIRE(b.slots_used <= VIA_VU_TABLE_REGIONS);
+    }
+}
+
+static void ask(struct via_front *f, struct input *in, struct via_vu_msg *m)
+{
+    const enum via_vu_request get[] = {VIA_VU_GET_FEATURES, VIA_VU_GET_PROTOCOL_FEATURES, VIA_VU_GET_QUEUE_NUM, VIA_VU_GET_MAX_MEM_SLOTS,
+                                       VIA_VU_GET_STATUS};
+    const uint8_t bytes[VIA_VU_CONFIG_MAX] = {0};
+    const struct via_vu_region region = {.size = 4096};
+    switch (byte(in) % 8) {
+    case 0:
+        via_front_set_u64(f, m, VIA_VU_SET_PROTOCOL_FEATURES, byte(in));
+        break;
+    case 1:
+        via_front_ring_state(f, m, VIA_VU_GET_VRING_BASE, byte(in) % QUEUES, 0);
+        break;
+    case 2:
+        via_front_config_get(f, m, byte(in), 1 + byte(in));
+        break;
+    case 3:
+        via_front_config_set(f, m, byte(in), bytes, 1 + byte(in));
+        break;
+    case 4:
+        via_front_mem_reg(f, m, true, &region, FIRST_FD);
+        break;
+    default:
+        via_front_get(f, m, get[byte(in) % via_array_len(get)]);
+        break;
+    }
+}
+
+static void front(struct input *in)
+{
+    static struct via_front f;
+    via_front_init(&f);
+    while (in->left && !f.broken) {
+        struct via_vu_msg m, reply;
+        bool send = false;
+        if (!via_front_awaits(&f))
+            ask(&f, in, &m);
+        uint32_t due = f.await;
+        bool own = byte(in) % 8 == 0;
+        if (!message(in, &m))
+            return;
+        if (!own && byte(in) % 8) { /* mostly near the truth */
+            m.request = due;
+            m.flags |= VIA_VU_FLAG_REPLY;
+            m.nfd = 0;
+        }
+        int got = own ? via_front_feed_back_req(&f, &m, &reply, &send) : via_front_feed(&f, &m);
+        REQUIRE(got >= 0 || got == -VIA_EPROTO || got == -VIA_EIO);
+        REQUIRE(got >= 0 || f.fault.what);
+        REQUIRE(f.broken == (got == -VIA_EPROTO));
+        REQUIRE(!send || (reply.size == 8 && reply.nfd == 0));
+        REQUIRE(own || f.broken || !via_front_awaits(&f));
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in = {data, size};
+    if (byte(&in) & 1)
+        front(&in);
+    else
+        back(&in);
+    return 0;
+}
