@@ -10,8 +10,8 @@ struct via_blk_req {
     struct via_blk_device *device;
     struct via_req *req;
     struct via_blk_req *next; /* free, or waiting for room in the store */
-    uint32_t fills;           /* bytes of the writable part that are filled when the request succeeds */
     uint8_t ranges, at;       /* discard, write zeroes: how many, and the next one */
+    bool fills;               /* when it succeeds, all writable bytes before the status are filled */
     bool flush_after;         /* a write that must be stable when it completes */
     bool started;             /* the store took an operation: no way back to the pump */
     bool issuing, ended;      /* the store is being called; it called done */
@@ -21,12 +21,11 @@ struct via_blk_req {
     struct via_span *span;
 };
 
-static void spans_zero(const struct via_span *span, unsigned n, size_t off, size_t len)
+static void spans_zero(const struct via_span *span, size_t len)
 {
-    for (unsigned i = 0; i < n && len; i++) {
-        size_t skip = via_min64(off, span[i].len), take = via_min64(span[i].len - skip, len);
-        via_shm_zero((char *)span[i].ptr + skip, take);
-        off -= skip;
+    for (; len; span++) {
+        size_t take = via_min64(span->len, len);
+        via_shm_zero(span->ptr, take);
         len -= take;
     }
 }
@@ -37,13 +36,13 @@ static void spans_zero(const struct via_span *span, unsigned n, size_t off, size
  * report never shows what lay there before. Where that would be too much work nothing is vouched for: the status is written,
  * the used length is 0 (2.7.8.2 allows writing more than is reported).
  */
-static void blk_answer(struct via_req *q, uint8_t status, size_t filled)
+static void blk_answer(struct via_req *q, uint8_t status, bool filled)
 {
     const struct via_span *in = q->span + q->n_out, *last = &in[q->n_in - 1];
-    size_t len = q->chain.in_len, gap = len - 1 - filled;
-    bool whole = gap <= CLEAR_MAX;
-    if (gap && whole)
-        spans_zero(in, q->n_in, filled, gap);
+    size_t len = q->chain.in_len;
+    bool whole = filled || len <= CLEAR_MAX;
+    if (!filled && whole)
+        spans_zero(in, len - 1);
     via_shm_write((char *)last->ptr + last->len - 1, &status, 1);
     via_req_complete(q, whole ? (uint32_t)len : 0);
 }
@@ -60,7 +59,7 @@ static void blk_finish(struct via_blk_req *r, int result)
     uint8_t status = result >= 0 ? VIA_BLK_S_OK : result == -VIA_ENOTSUP ? VIA_BLK_S_UNSUPP : VIA_BLK_S_IOERR;
     ++*(status == VIA_BLK_S_OK ? r->count : &r->device->errors);
     blk_release(r);
-    blk_answer(q, status, status == VIA_BLK_S_OK ? r->fills : 0);
+    blk_answer(q, status, status == VIA_BLK_S_OK && r->fills);
 }
 
 /* ------------------------------------------------------------------ what a request asks for */
@@ -138,7 +137,7 @@ static int plan_id(struct via_blk_req *r)
     if (q->chain.in_len != VIA_BLK_ID_BYTES + 1)
         return -VIA_EIO;
     via_spans_write(q->span + q->n_out, q->n_in, 0, r->device->limits.id, VIA_BLK_ID_BYTES);
-    r->fills = VIA_BLK_ID_BYTES;
+    r->fills = true;
     return 1;
 }
 
@@ -152,7 +151,7 @@ static int plan(struct via_blk_req *r, const struct via_blk_hdr *hdr)
     switch (via_le32_value(hdr->type)) {
     case VIA_BLK_T_IN:
         r->count = &d->reads;
-        r->fills = (uint32_t)data_in;
+        r->fills = true;
         return plan_data(r, VIA_BLK_READ, sector, q->span + q->n_out, q->n_in, 0, data_in);
     case VIA_BLK_T_OUT:
         r->count = &d->writes;
@@ -241,9 +240,8 @@ static void blk_reset(struct via_blk_req *r, struct via_req *q)
 {
     r->io = (struct via_blk_io){.done = blk_done};
     r->req = q;
-    r->fills = 0;
     r->ranges = r->at = 0;
-    r->flush_after = r->started = false;
+    r->fills = r->flush_after = r->started = false;
     r->result = 0;
     r->count = &r->device->others;
 }

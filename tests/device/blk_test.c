@@ -20,6 +20,8 @@ static void answers_and_nothing_else_changes(struct rig *r, const struct ask *as
     static uint8_t before[sizeof(r->disk)];
     memcpy(before, r->disk, sizeof(before));
     for (unsigned i = 0; i < n; i++) {
+        struct via_blk_range range = {via_le64_make(1), via_le32_make(1), via_le32_make(0)};
+        memcpy(r->mem + RIG_DATA + 16, &range, sizeof(range)); /* a sound one, for requests that would use it */
         int got = rig_ask(r, &ask[i].q);
         if (got != ask[i].status)
             tap_note(ask[i].what);
@@ -47,7 +49,7 @@ static void requests_that_are_refused(void)
         {"write whose byte offset wraps to 0", {VIA_BLK_T_OUT, UINT64_C(1) << 55, 512, 0}, VIA_BLK_S_IOERR},
         {"write of half a sector", {VIA_BLK_T_OUT, 0, 256, 0}, VIA_BLK_S_IOERR},
         {"write of nothing", {VIA_BLK_T_OUT, 0, 0, 0}, VIA_BLK_S_IOERR},
-        {"write with its data in the writable part", {VIA_BLK_T_OUT, 0, 0, 512}, VIA_BLK_S_IOERR},
+        {"write with its data in the writable part alone", {VIA_BLK_T_OUT, 0, 0, 512}, VIA_BLK_S_IOERR},
         {"id into 19 bytes", {VIA_BLK_T_GET_ID, 0, 0, 19}, VIA_BLK_S_IOERR},
         {"id into 21 bytes", {VIA_BLK_T_GET_ID, 0, 0, 21}, VIA_BLK_S_IOERR},
         {"id into nothing", {VIA_BLK_T_GET_ID, 0, 0, 0}, VIA_BLK_S_IOERR},

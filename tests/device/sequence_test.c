@@ -153,8 +153,11 @@ static void a_full_store_in_the_middle_is_waited_for(void)
     rig_add(r, &read, RIG_DATA + 0x1000);
     CHECK_EQ(rig_run(r), 0);
     CHECK(r->pump.parked);
+    r->store.room = 2; /* unasked: whoever comes next finds room, and what waits longest gets it */
+    CHECK_EQ(rig_run(r), 0);
+    CHECK(r->pump.parked && r->store.held == 2 && r->store.io[1]->op == VIA_BLK_ZERO);
     for (unsigned i = 0; i < 7; i++) {
-        CHECK_EQ(r->store.held, 1);
+        CHECK(r->store.held > 0);
         store_end(&r->store, 0);
     }
     CHECK_EQ(r->store.held, 0);
