@@ -5,7 +5,7 @@
  */
 #include "rig.h"
 
-enum { SLOTS = 150, ARENA = 160 * SLOT, LIVE = 12, BUFS = 6, OPS = 4000 };
+enum { SLOTS = 150, ARENA = 160 * SLOT, LIVE = 12, BUFS = 6, OPS = 2500 };
 
 struct live {
     bool mapped;
@@ -33,9 +33,12 @@ static uint32_t below(uint32_t n)
 
 static void fill(uint8_t *p, size_t len)
 {
-    uint32_t v = below(1u << 30);
-    for (size_t i = 0; i < len; i++)
-        p[i] = (uint8_t)((v = v * 1664525 + 1013904223) >> 24);
+    uint64_t v = below(1u << 30);
+    for (; len >= 8; p += 8, len -= 8) {
+        v = v * 6364136223846793005u + 1442695040888963407u;
+        memcpy(p, &v, 8);
+    }
+    memset(p, (int)(v >> 60), len);
 }
 
 static bool up(void)
@@ -116,9 +119,10 @@ static bool do_map(struct live *l, uint8_t id)
 {
     l->by = &queue[below(2)];
     choose(l);
-    if (below(10) == 0)
+    if (below(10) == 0) {
         fill(l->arena, ARENA);
-    memcpy(l->shadow, l->arena, ARENA);
+        memcpy(l->shadow, l->arena, ARENA);
+    }
     l->m = (struct via_mapping){.seg = l->seg, .cap = via_array_len(l->seg)};
     uint32_t left = SLOTS - in_use() - queue[l->by == &queue[0]].cached; /* all but what the other one has at hand */
     int r = via_dma_map(&l->by->dma, l->buf, l->out, l->in, &l->m);

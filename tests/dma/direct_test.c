@@ -26,7 +26,7 @@ static void direct_gives_physical_addresses(void)
 
 static void direct_refuses_what_has_no_address(void)
 {
-    struct via_phys_range range[] = {{mem, 1000, 0x10000}, {mem + 1000, 1000, 0x5000}, {mem + 3000, 1000, 0x20000}};
+    struct via_phys_range range[] = {{mem + 8, 992, 0x10000}, {mem + 1000, 1000, 0x5000}, {mem + 3000, 1000, 0x20000}};
     struct via_direct d;
     CHECK_EQ(via_direct_init(&d, range, 3), 0);
     struct {
@@ -34,7 +34,7 @@ static void direct_refuses_what_has_no_address(void)
         int result;
     } bad[] = {
         {{mem + 1999, 2}, -VIA_ERANGE}, {{mem + 2500, 1}, -VIA_ERANGE}, {{mem + 3999, 2}, -VIA_ERANGE},
-        {{mem - 1, 2}, -VIA_ERANGE},    {{mem, 0}, -VIA_EINVAL},        {{mem, SIZE_MAX}, -VIA_ERANGE},
+        {{mem + 7, 2}, -VIA_ERANGE},    {{mem + 8, 0}, -VIA_EINVAL},    {{mem + 8, SIZE_MAX}, -VIA_ERANGE},
     };
     for (unsigned i = 0; i < via_array_len(bad); i++) {
         struct via_mapping m = mapping(16);
