@@ -69,7 +69,7 @@ static void find_peer(struct via_drive *d)
 
 int via_drive_connect(struct via_drive *d)
 {
-    int r = via_client_connect(&d->client, d->opts.socket, 5000, &d->err);
+    int r = via_client_connect(&d->client, d->opts.socket, (int)via_min64(d->opts.timeout, 5) * 1000, &d->err);
     if (r)
         return r;
     d->connected = true;

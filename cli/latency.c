@@ -36,7 +36,8 @@ uint64_t via_latency_quantile(const struct via_latency *h, double share)
     for (unsigned i = 0; i < via_array_len(h->bucket); i++) {
         seen += h->bucket[i];
         if (h->bucket[i] && seen >= want)
-            return via_min64(bucket_last(i), h->max);
+            return i + 1 < via_array_len(h->bucket) ? via_min64(bucket_last(i), h->max)
+                                                    : h->max; /* the last one holds all that is longer */
     }
     return h->max;
 }

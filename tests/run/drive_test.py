@@ -1,0 +1,314 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""viaduct drive against viaduct-blk, and against back-ends that lie or die: the right bytes, or a clear error and no hang.
+
+usage: drive_test.py VIADUCT VIADUCT-BLK VIADUCT-HOSTILE
+"""
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+VIADUCT, BLK, HOSTILE = (os.path.abspath(p) for p in sys.argv[1:4])
+SIZE = 6 << 20
+PATIENCE = 60
+
+WAYS = {
+    "direct": ["--dma=direct"],
+    "window": ["--dma=window"],
+    "own pool": ["--dma=bounce"],
+    "global pool": ["--dma=bounce", "--pool=global"],
+    "small pool": ["--dma=bounce", "--pool-size=320K", "--block-size=32K", "--depth=32"],
+    "tight pool and odd depth": ["--dma=bounce", "--pool=global", "--pool-size=400K", "--block-size=64K", "--depth=7", "--poll"],
+    "several queues": ["--dma=bounce", "--queues=3", "--depth=5"],
+    "small queue": ["--dma=direct", "--queue-size=4", "--depth=4", "--block-size=4K"],
+}
+
+# What a back-end does wrong, and what the error has to say about it.
+LIES = {
+    "wrong-id": "broke the rules of its queue",
+    "twice": "broke the rules of its queue",
+    "long": "broke the rules of its queue",
+    "index": "broke the rules of its queue",
+    "status": "answered a read",
+    "nothing": "answered a read",
+    "die": "went away",
+    "hangup": "went away",
+    "speak": "spoke without being asked",
+    "silent": "without an answer",
+}
+
+# Wrong words on the command line, and what has to be said.
+MISUSES = [
+    (["--dma=none", "s", "info"], "direct, window or bounce"),
+    (["--pool-size=3", "s", "info"], "a size from"),
+    (["--depth=9999", "s", "info"], "from 1 to"),
+    (["--queue-size=100", "s", "info"], "power of two"),
+    (["--mix=randrw:101", "s", "load"], "--mix"),
+    (["--verify", "s", "load"], "--mix that writes"),
+    (["--depth=512", "s", "info"], "--queue-size"),
+    (["s", "erase"], "no command erase"),
+    (["s", "out"], "FILE belongs to out"),
+    (["--json", "s", "out", "-"], "can't both"),
+    (["s"], "missing"),
+]
+
+
+class Wrong(Exception):
+    pass
+
+
+def check(truth, what):
+    if not truth:
+        raise Wrong(what)
+
+
+class Rig:
+    def __init__(self, folder):
+        os.chmod(folder, 0o755)
+        self.folder = folder
+        self.image = self.path("disk.img")
+        self.data = random.Random(1).randbytes(SIZE)
+        self.serial = 0
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, data):
+        with open(self.path(name), "wb") as f:
+            f.write(data)
+        return self.path(name)
+
+    def read(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+    def back_end(self, program, *options):
+        self.serial += 1
+        socket = self.path(f"{self.serial}.sock")
+        process = subprocess.Popen([program, f"--socket-path={socket}", f"--blk-file={self.image}", *options], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + PATIENCE
+        while not os.path.exists(socket):
+            check(process.poll() is None and time.monotonic() < deadline, f"{program} does not listen")
+            time.sleep(0.01)
+        return process, socket
+
+    def drive(self, *words, status=0, **more):
+        done = subprocess.run([VIADUCT, "drive", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False, **more)
+        check(done.returncode == status, f"drive {' '.join(words)}: status {done.returncode}, wanted {status}: {done.stderr.decode()}")
+        return done
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=PATIENCE)
+    check(process.returncode == 0, f"the back-end ended with {process.returncode}: {said.decode()}")
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+
+
+def copies(rig, way):
+    """Out, verify, in and out again, with the check strategy on top."""
+    rig.write("disk.img", rig.data)
+    process, socket = rig.back_end(BLK, "--num-queues=3", "--seg-max=2" if way == "small queue" else "--seg-max=126")
+    try:
+        options = WAYS[way] + ["--check", f"--json={rig.path('report.json')}"]
+        arrived = rig.drive(*options, socket, "out", "-").stdout
+        check(arrived == rig.data, "other bytes arrived than the disk holds")
+        with open(rig.path("report.json")) as f:
+            report = json.load(f)
+        check(report["ok"] and report["speed"]["bytes"] == SIZE and report["misuses"] == 0, f"the report is odd: {report}")
+        shared = report["reach"]["reachable_bytes"]
+        if "bounce" in options[0]:
+            check(shared == 0 and report["reach"]["reachable_pool_bytes"] > 0, f"private memory is reachable: {report['reach']}")
+            check(0.99 < report["copies_per_byte"] < 1.02, f"{report['copies_per_byte']} bytes copied for each byte moved")
+        else:
+            check(shared == report["reach"]["driver_bytes_total"], f"shared memory is not: {report['reach']}")
+        changed = rig.write("new.img", rig.data[::-1])
+        rig.drive(*options, socket, "in", changed)
+        rig.drive(*options, socket, "verify", changed)
+        rig.drive(*options, socket, "out", rig.path("back.img"))
+        check(rig.read("back.img") == rig.data[::-1], "what was written did not come back")
+        stop(process)
+        check(rig.read("disk.img") == rig.data[::-1], "what was written is not in the image")
+    finally:
+        kill(process)
+
+
+def differences(rig):
+    """verify names the first byte that differs; sizes that don't match are refused before anything is written."""
+    rig.write("disk.img", rig.data)
+    process, socket = rig.back_end(BLK)
+    try:
+        other = bytearray(rig.data)
+        other[1234567] ^= 1
+        said = rig.drive(socket, "verify", rig.write("other.img", bytes(other)), status=1).stderr.decode()
+        check("1 bytes" in said and "1234567" in said, said)
+        said = rig.drive(socket, "verify", rig.write("short.img", rig.data[:-512]), status=1).stderr.decode()
+        check(str(SIZE - 512) in said, said)
+        said = rig.drive(socket, "in", rig.write("long.img", bytes(other) + bytes(512)), status=1).stderr.decode()
+        check("nothing was written" in said, said)
+        said = rig.drive(socket, "in", rig.write("odd.img", bytes(other)[:-100]), status=1).stderr.decode()
+        check("nothing was written" in said, said)
+        said = rig.drive(socket, "in", rig.path("none.img"), status=1).stderr.decode()
+        check("none.img" in said and "No such file" in said, said)
+        said = rig.drive(socket, "out", "/dev/full", status=1).stderr.decode()
+        check("/dev/full" in said and "No space" in said, said)
+        said = rig.drive("--block-size=1M", socket, "out", "/dev/null", status=1).stderr.decode()
+        check("choose less" in said, said)
+        stop(process)
+        check(rig.read("disk.img") == rig.data, "the image changed")
+    finally:
+        kill(process)
+
+
+def read_only(rig):
+    """A read-only disk is read, and never written to."""
+    rig.write("disk.img", rig.data)
+    process, socket = rig.back_end(BLK, "--read-only")
+    try:
+        check("BLK_RO" in rig.drive(socket, "info").stdout.decode(), "info does not say read-only")
+        rig.drive(socket, "verify", rig.image)
+        check("read-only" in rig.drive(socket, "in", rig.image, status=1).stderr.decode(), "no clear error")
+        check("read-only" in rig.drive("--mix=randwrite", socket, "load", status=1).stderr.decode(), "no clear error")
+        stop(process)
+    finally:
+        kill(process)
+
+
+def load(rig):
+    """Verified random I/O, and every write found again."""
+    rig.write("disk.img", rig.data)
+    process, socket = rig.back_end(BLK)
+    try:
+        for way in (["--dma=direct"], ["--pool=global", "--pool-size=256K"]):
+            for mix in ("randrw:70", "randwrite", "rw"):
+                out = rig.drive(*way, "--check", f"--mix={mix}", "--verify", "--ops=4000", "--depth=24", "--json", socket, "load")
+                report = json.loads(out.stdout)
+                check(report["speed"]["ops"] == 4000 and report["misuses"] == 0, f"the report is odd: {report}")
+        stop(process)
+    finally:
+        kill(process)
+
+
+def lost_writes(rig):
+    """load --verify finds what somebody changed behind its back."""
+    rig.write("disk.img", bytes(SIZE))
+    process, socket = rig.back_end(BLK)
+    try:
+        loading = subprocess.Popen([VIADUCT, "drive", "--mix=randwrite", "--verify", "--seconds=1.5", socket, "load"], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with open(rig.image, "r+b") as f:
+            while loading.poll() is None:
+                f.seek(random.randrange(SIZE // 4096) * 4096)
+                f.write(b"lost")
+                f.flush()
+        said = loading.stderr.read().decode()
+        check(loading.returncode == 1 and "should be write" in said, f"status {loading.returncode}: {said}")
+        stop(process)
+    finally:
+        kill(process)
+
+
+def lies(rig, lie, way):
+    rig.write("disk.img", rig.data)
+    process, socket = rig.back_end(HOSTILE, f"--lie={lie}", "--after=5")
+    try:
+        begun = time.monotonic()
+        said = rig.drive(*WAYS[way], "--check", "--timeout=1", "--depth=4", "--block-size=32K", socket, "out", "/dev/null", status=1).stderr.decode()
+        check(LIES[lie] in said, said)
+        check("misuse" not in said, said)
+        check(time.monotonic() - begun < 20, "it took too long")
+    finally:
+        kill(process)
+
+
+def killed(rig):
+    """A back-end that dies by the way is an error, not a hang."""
+    rig.write("disk.img", rig.data)
+    process, socket = rig.back_end(BLK)
+    loading = subprocess.Popen([VIADUCT, "drive", "--seconds=50", socket, "load"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        check(loading.poll() is None, "it ended early")
+        kill(process)
+        _, said = loading.communicate(timeout=20)
+        check(loading.returncode == 1 and "went away" in said.decode(), f"status {loading.returncode}: {said.decode()}")
+    finally:
+        kill(loading)
+
+
+def nobody_listens(rig):
+    """No socket, a socket that nobody listens at, a path too long."""
+    for socket in (rig.path("none.sock"), "/" + "x" * 120):  # of these only the first is worth waiting for
+        said = rig.drive("--timeout=1", socket, "info", status=1).stderr.decode()
+        check(said.startswith("viaduct drive: "), said)
+
+
+def usage(rig):
+    """Wrong words are refused with status 2, and the error says which."""
+    for words, what in MISUSES:
+        said = rig.drive(*words, status=2).stderr.decode()
+        check(what in said, f"{words}: {said}")
+    check("Commands:" in rig.drive("--help").stdout.decode(), "no help")
+
+
+def attacked(rig, way, finds):
+    """The canaries that the hostile back-end finds are those that the way promises, and no other byte is damaged."""
+    rig.write("disk.img", rig.data)
+    rig.serial += 1
+    socket, canaries, report = rig.path(f"{rig.serial}.sock"), rig.path(f"{rig.serial}.canaries"), rig.path("attack.json")
+    process = subprocess.Popen([HOSTILE, f"--socket-path={socket}", f"--blk-file={rig.image}", f"--canaries={canaries}"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE)
+    try:
+        out = rig.drive(*WAYS[way], "--check", "--probe=16", f"--canary-out={canaries}", f"--json={report}", socket, "out", "-").stdout
+        check(out == rig.data, "other bytes arrived than the disk holds")
+        found = json.loads(process.communicate(timeout=PATIENCE)[0])
+        check(process.returncode == 0 and found["armed"], "it did not attack")
+        check(tuple(found["found"].values()) == finds, f"found {found['found']}")
+        with open(report) as f:
+            probe = json.load(f)["probe"]
+        damaged = probe["guard_bytes_damaged"] > 0, probe["unwritten_bytes_changed"] > 0
+        check(damaged == (finds[0], finds[0]), f"the probe says {probe}")
+    finally:
+        kill(process)
+
+
+def points():
+    for way in WAYS:
+        yield f"copies: {way}", lambda rig, way=way: copies(rig, way)
+    for lie in LIES:
+        yield f"a back-end that lies: {lie}", lambda rig, lie=lie: lies(rig, lie, "own pool")
+    yield "a back-end that lies: wrong-id, direct", lambda rig: lies(rig, "wrong-id", "direct")
+    for way, finds in {"direct": (True, True), "global pool": (False, True), "own pool": (False, False)}.items():
+        yield f"attack: {way}", lambda rig, way=way, finds=finds: attacked(rig, way, finds)
+    for test in (differences, read_only, load, lost_writes, killed, nobody_listens, usage):
+        yield test.__doc__.replace("#", ""), test
+
+
+def main():
+    os.umask(0o022)
+    tests, bad = list(points()), 0
+    print(f"TAP version 14\n1..{len(tests)}")
+    with tempfile.TemporaryDirectory(prefix="viaduct-drive-") as folder:
+        rig = Rig(folder)
+        for n, (name, test) in enumerate(tests, 1):
+            try:
+                test(rig)
+                print(f"ok {n} - {name}", flush=True)
+            except (Wrong, OSError, ValueError, subprocess.SubprocessError) as problem:
+                bad += 1
+                print("".join(f"# {line}\n" for line in str(problem).splitlines()) + f"not ok {n} - {name}", flush=True)
+    return 1 if bad else 0
+
+
+sys.exit(main())
