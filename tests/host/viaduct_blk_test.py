@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-BLK = sys.argv[1]
+BLK = os.path.abspath(sys.argv[1])
 GET_FEATURES = 1
 VERSION_1 = 1 << 32
 RO = 1 << 5
