@@ -114,8 +114,10 @@ static void show(struct json_object *o)
     show_list(o, "features", "features");
     show_list(o, "protocol", "protocol features");
     puts("configuration space:");
-    json_object_object_foreach(json_object_object_get(o, "config"), name, value)
-        printf("  %-26s %s\n", name, json_object_get_string(value));
+    struct json_object *config = json_object_object_get(o, "config");
+    struct json_object_iterator at = json_object_iter_begin(config), end = json_object_iter_end(config);
+    for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+        printf("  %-26s %s\n", json_object_iter_peek_name(&at), json_object_get_string(json_object_iter_peek_value(&at)));
 }
 
 int via_drive_info(struct via_drive *d)
