@@ -21,7 +21,7 @@ struct via_blk_slot; /* private state of a request */
 struct via_blk_done {
     void *token;
     int result;       /* 0; -VIA_EIO: the device says so; -VIA_ENOTSUP: it does not know the request; -VIA_EPROTO: it answered nonsense (too few bytes, an unknown status) */
-    uint32_t written; /* data bytes that arrived (READ, GET_ID) */
+    uint32_t written; /* data bytes that arrived (READ, GET_ID): all of them, or 0 when result is not 0 */
 };
 
 struct via_blk_driver {
@@ -48,7 +48,7 @@ struct via_blk_cmd {
 
 /* Bytes of private storage for `depth` requests of at most data_max data spans, each mapped to at most seg_max segments in all. */
 size_t via_blk_driver_bytes(unsigned depth, unsigned data_max, unsigned seg_max);
-/* wire: `depth` of them, zeroed, in memory that dma can map. features: accepted ones. */
+/* wire: `depth` of them, zeroed, in memory that dma can map. features: accepted ones (with SIZE_MAX the caller sees to it that no segment is longer). */
 VIA_MUST_USE int via_blk_driver_init(struct via_blk_driver *, struct via_vq *, struct via_dma *, uint64_t features, unsigned depth,
                                      unsigned data_max, unsigned seg_max, struct via_blk_wire *wire, void *storage);
 
