@@ -20,7 +20,7 @@ struct via_req { /* one request, from pop to push; the pump's, lent to the devic
     struct via_pump *pump;
     struct via_req *next_free;
     struct via_chain chain; /* its segments are the pump's scratch: look at the spans */
-    struct via_span *span; /* n_out readable spans, then n_in writable ones */
+    struct via_span *span;  /* n_out readable spans, then n_in writable ones */
     uint16_t n_out, n_in;
     bool busy;
 };
@@ -28,8 +28,8 @@ struct via_req { /* one request, from pop to push; the pump's, lent to the devic
 struct via_device_ops {
     /*
      * Take a request over; complete it, now or later, by via_req_complete. -VIA_EAGAIN: not now, nothing was taken: the pump parks it and
-     * offers it again at the next run. Any other failure: the request is malformed for this device type; the queue is broken (the device may
-     * say why in the pump's fault first).
+     * offers it again at the next run. Any other failure: the request is malformed for this device type; the queue is broken (the device
+     * may say why in the pump's fault first).
      */
     int (*submit)(struct via_device *, struct via_req *);
 };
@@ -53,12 +53,13 @@ struct via_pump {
  * num descriptors and span_extra more spans (what crosses regions).
  */
 size_t via_pump_bytes(unsigned num, unsigned span_extra);
-VIA_MUST_USE int via_pump_init(struct via_pump *, const struct via_dq_cfg *, struct via_xlate *, struct via_device *, unsigned span_extra, void *storage);
+VIA_MUST_USE int via_pump_init(struct via_pump *, const struct via_dq_cfg *, struct via_xlate *, struct via_device *, unsigned span_extra,
+                               void *storage);
 
 /*
- * Offer what is parked again, then pop and submit requests, up to `budget` (0: nothing but what is parked, for a queue that is being stopped).
- * Returns their number (0: nothing to do, or parked), -VIA_EPROTO: the queue is broken, fault tells why. What is in flight, a parked one
- * included, can still be completed.
+ * Offer what is parked again, then pop and submit requests, up to `budget` (0: nothing but what is parked, for a queue that is being
+ * stopped). Returns their number (0: nothing to do, or parked), -VIA_EPROTO: the queue is broken, fault tells why. What is in flight, a
+ * parked one included, can still be completed.
  */
 VIA_MUST_USE int via_pump_run(struct via_pump *, unsigned budget);
 /* Show the driver what was completed since; true: notify it. */
@@ -79,9 +80,9 @@ enum via_blk_op { VIA_BLK_READ, VIA_BLK_WRITE, VIA_BLK_FLUSH, VIA_BLK_DISCARD, V
 
 struct via_blk_io { /* embedded in a request; the store's between submit and done */
     enum via_blk_op op;
-    bool may_unmap;  /* ZERO: deallocating is fine */
-    uint64_t offset; /* bytes */
-    uint64_t len;    /* bytes */
+    bool may_unmap;              /* ZERO: deallocating is fine */
+    uint64_t offset;             /* bytes */
+    uint64_t len;                /* bytes */
     const struct via_span *span; /* READ: to fill; WRITE: to take; len bytes in all */
     unsigned n;
     void (*done)(struct via_blk_io *, int result); /* 0: all of it is done; a negative errno value otherwise */
@@ -90,7 +91,8 @@ struct via_blk_io { /* embedded in a request; the store's between submit and don
 struct via_blk_store_ops {
     /*
      * 0: taken, done will be called (perhaps before this returns). -VIA_EAGAIN: full now. What an operation took up is free again when
-     * its done is called: done may submit the next one and find room for it. Any other failure: the operation ended with it, done is not called.
+     * its done is called: done may submit the next one and find room for it. Any other failure: the operation ended with it, done is not
+     * called.
      */
     int (*submit)(struct via_blk_store *, struct via_blk_io *);
 };
@@ -99,12 +101,12 @@ struct via_blk_store { /* where the sectors are */
 };
 
 struct via_blk_limits {
-    uint64_t capacity;   /* bytes, a multiple of 512 */
-    uint32_t blk_size;   /* logical block, bytes: 512 or a larger power of two */
+    uint64_t capacity;      /* bytes, a multiple of 512 */
+    uint32_t blk_size;      /* logical block, bytes: 512 or a larger power of two */
     uint32_t physical_size; /* physical block, bytes: blk_size times a power of two */
-    uint32_t size_max;   /* bytes in a segment, 0: not offered */
-    uint32_t seg_max;    /* data segments in a request */
-    uint32_t opt_io;     /* bytes, 0: none */
+    uint32_t size_max;      /* bytes in a segment, 0: not offered */
+    uint32_t seg_max;       /* data segments in a request */
+    uint32_t opt_io;        /* bytes, 0: none */
     uint16_t queues;
     bool read_only;
     bool discard, write_zeroes; /* what the store can do */
@@ -128,7 +130,8 @@ struct via_blk_device {
 
 /* Bytes of storage for `depth` requests in flight (all queues that share this object; these share a thread). */
 size_t via_blk_device_bytes(unsigned depth, unsigned spans);
-VIA_MUST_USE int via_blk_device_init(struct via_blk_device *, const struct via_blk_limits *, struct via_blk_store *, unsigned depth, unsigned spans, void *storage);
+VIA_MUST_USE int via_blk_device_init(struct via_blk_device *, const struct via_blk_limits *, struct via_blk_store *, unsigned depth,
+                                     unsigned spans, void *storage);
 uint64_t via_blk_device_features(const struct via_blk_device *); /* offered, the device type's own bits */
 /* Read config space; bytes beyond its end are 0. */
 void via_blk_device_config(const struct via_blk_device *, uint32_t offset, void *out, uint32_t len);

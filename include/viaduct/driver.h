@@ -20,7 +20,8 @@ struct via_blk_slot; /* private state of a request */
 
 struct via_blk_done {
     void *token;
-    int result;       /* 0; -VIA_EIO: the device says so; -VIA_ENOTSUP: it does not know the request; -VIA_EPROTO: it answered nonsense (too few bytes, an unknown status) */
+    int result; /* 0; -VIA_EIO: the device says so; -VIA_ENOTSUP: it does not know the request; -VIA_EPROTO: it answered nonsense (too few
+                   bytes, an unknown status) */
     uint32_t written; /* data bytes that arrived (READ, GET_ID): all of them, or 0 when result is not 0 */
 };
 
@@ -38,9 +39,9 @@ struct via_blk_driver {
 
 struct via_blk_cmd {
     enum via_blk_type type;
-    uint64_t sector;        /* IN, OUT, DISCARD, WRITE_ZEROES: in 512-byte sectors */
-    uint32_t num_sectors;   /* DISCARD, WRITE_ZEROES */
-    bool unmap;             /* WRITE_ZEROES: may deallocate */
+    uint64_t sector;             /* IN, OUT, DISCARD, WRITE_ZEROES: in 512-byte sectors */
+    uint32_t num_sectors;        /* DISCARD, WRITE_ZEROES */
+    bool unmap;                  /* WRITE_ZEROES: may deallocate */
     const struct via_span *data; /* IN, OUT: whole sectors in all; GET_ID: 20 bytes. The caller's until done. */
     unsigned n;
     void *token;
@@ -48,12 +49,13 @@ struct via_blk_cmd {
 
 /* Bytes of private storage for `depth` requests of at most data_max data spans, each mapped to at most seg_max segments in all. */
 size_t via_blk_driver_bytes(unsigned depth, unsigned data_max, unsigned seg_max);
-/* wire: `depth` of them, zeroed, in memory that dma can map. features: accepted ones (with SIZE_MAX the caller sees to it that no segment is longer). */
+/* wire: `depth` of them, zeroed, in memory that dma can map. features: accepted ones (with SIZE_MAX the caller sees to it that no segment
+ * is longer). */
 VIA_MUST_USE int via_blk_driver_init(struct via_blk_driver *, struct via_vq *, struct via_dma *, uint64_t features, unsigned depth,
                                      unsigned data_max, unsigned seg_max, struct via_blk_wire *wire, void *storage);
 
-/* Map and put on the ring; via_vq_publish shows it. -VIA_EAGAIN: no slot, descriptor or dma resource now. -VIA_EINVAL: not a request that this
- * device offers (no whole sectors, a feature that was not accepted, a write to a read-only one: -VIA_EROFS). */
+/* Map and put on the ring; via_vq_publish shows it. -VIA_EAGAIN: no slot, descriptor or dma resource now. -VIA_EINVAL: not a request that
+ * this device offers (no whole sectors, a feature that was not accepted, a write to a read-only one: -VIA_EROFS). */
 VIA_MUST_USE int via_blk_driver_submit(struct via_blk_driver *, const struct via_blk_cmd *);
 /* 1: *out is one that ended. 0: none. -VIA_EPROTO: the device broke the ring's rules. */
 VIA_MUST_USE int via_blk_driver_reap(struct via_blk_driver *, struct via_blk_done *out);
