@@ -153,7 +153,7 @@ int via_back_feed(struct via_back *b, struct via_vu_msg *m, const struct via_bac
         b->act.fd[i] = -1;
     b->preset = 0;
     const struct via_vu_kind *kind = via_vu_kind_of(m->request);
-    b->ack = (m->flags & VIA_VU_FLAG_NEED_REPLY) && (b->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK)) && !(kind && kind->answered);
+    b->ack = (m->flags & VIA_VU_FLAG_NEED_REPLY) && (b->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK));
     int err = kind ? judge(b, kind) : 0;
     if (!err)
         err = handle(b, m);

@@ -18,8 +18,7 @@ static void begin(struct via_front *f, struct via_vu_msg *m, enum via_vu_request
     m->size = (uint32_t)size;
     if (size)
         memcpy(m->payload, payload, size);
-    /* No acknowledgement of the message that negotiates acknowledgements: back-ends differ in whether it is covered already. */
-    f->await_ack = !kind->answered && what != VIA_VU_SET_PROTOCOL_FEATURES && (f->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK));
+    f->await_ack = !kind->answered && (f->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK));
     if (f->await_ack)
         m->flags |= VIA_VU_FLAG_NEED_REPLY;
     f->await = kind->answered || f->await_ack ? what : 0;
@@ -40,7 +39,7 @@ void via_front_set_u64(struct via_front *f, struct via_vu_msg *m, enum via_vu_re
     if (what == VIA_VU_SET_FEATURES)
         f->features = value;
     else if (what == VIA_VU_SET_PROTOCOL_FEATURES)
-        f->protocol = value;
+        f->protocol = value; /* from the next message on: back-ends differ in whether this one could be acknowledged already */
 }
 
 void via_front_plain(struct via_front *f, struct via_vu_msg *m, enum via_vu_request what) { begin(f, m, what, NULL, 0); }

@@ -159,7 +159,7 @@ struct via_back {
     unsigned slots_used;
     struct via_back_ring ring[VIA_BACK_QUEUES_MAX];
     struct via_vu_msg msg; /* the one in hand */
-    bool ack;              /* it is to be acknowledged */
+    bool ack;              /* it is to be acknowledged, if it has no answer of its own */
     int preset;            /* the session's own verdict on it, which done can't better */
     struct via_back_action act;
 };

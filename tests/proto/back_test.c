@@ -135,6 +135,18 @@ static void a_base_need_not_be_sent(void)
     CHECK_EQ(talk(&t, msg_addr(0, 0, 0x10, 0x22, 0x34)), VIA_BACK_NOTHING);
     CHECK_EQ(talk(&t, msg_fd(VIA_VU_SET_VRING_KICK, 0, 1)), VIA_BACK_RING_START);
     CHECK_EQ(t.b.ring[0].base, 0);
+    t.value = 9;
+    CHECK_EQ(talk(&t, msg_state(VIA_VU_GET_VRING_BASE, 0, 0)), VIA_BACK_RING_STOP);
+    CHECK_EQ(talk(&t, msg_fd(VIA_VU_SET_VRING_KICK, 0, 1)), VIA_BACK_RING_START);
+    CHECK_EQ(t.b.ring[0].base, 9);
+}
+
+static void stopping_takes_an_early_kick_back(void)
+{
+    CHECK(talk_ready(&t, 0));
+    CHECK_EQ(talk(&t, msg_fd(VIA_VU_SET_VRING_KICK, 0, 1)), VIA_BACK_RING_KICK);
+    CHECK_EQ(talk(&t, msg_state(VIA_VU_GET_VRING_BASE, 0, 0)), VIA_BACK_NOTHING);
+    CHECK(talk_start_ring(&t, 0, 3)); /* by its own kick, not before */
 }
 
 static void stopping_tells_where_the_ring_stands(void)
@@ -304,6 +316,7 @@ static void tables_of_memory(void)
 }
 
 TAP_MAIN(TEST(configuration_is_judged), TEST(a_front_end_of_today), TEST(rings_take_their_parts_in_any_order),
-         TEST(a_base_need_not_be_sent), TEST(stopping_tells_where_the_ring_stands), TEST(descriptors_are_replaced_while_a_ring_runs),
-         TEST(config_space), TEST(failures), TEST(a_ring_that_could_not_start_may_try_again), TEST(a_stop_that_fails_ends_the_session),
+         TEST(a_base_need_not_be_sent), TEST(stopping_takes_an_early_kick_back), TEST(stopping_tells_where_the_ring_stands),
+         TEST(descriptors_are_replaced_while_a_ring_runs), TEST(config_space), TEST(failures),
+         TEST(a_ring_that_could_not_start_may_try_again), TEST(a_stop_that_fails_ends_the_session),
          TEST(memory_slots_run_out_and_come_back), TEST(tables_of_memory))
