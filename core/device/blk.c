@@ -2,9 +2,6 @@
 /* The block device (virtio v1.4 5.2): requests judged, turned into store operations one after the other, and answered. */
 #include "blk.h"
 
-/* More than this is not cleared for a failed request: a driver's wish must not keep us busy for long. */
-#define CLEAR_MAX (UINT32_C(16) << 20)
-
 struct via_blk_req {
     struct via_blk_io io;
     struct via_blk_device *device;
@@ -31,20 +28,18 @@ static void spans_zero(const struct via_span *span, size_t len)
 }
 
 /*
- * The used length counts from the start of the writable part, and the status is its last byte (5.2.6): a used length that covers the status
- * vouches for all bytes before it. So what was not filled is zeroed, and a driver that copies as much as we
- * report never shows what lay there before. Where that would be too much work nothing is vouched for: the status is written,
- * the used length is 0 (2.7.8.2 allows writing more than is reported).
+ * The used length counts from the start of the writable part, and the status is its last byte (5.2.6): only a used length that covers the
+ * status brings it to a driver that copies as much as we report, and it vouches for all bytes before. So what was not filled is
+ * zeroed, however much it is: a read of as much would have taken longer.
  */
 static void blk_answer(struct via_req *q, uint8_t status, bool filled)
 {
     const struct via_span *in = q->span + q->n_out, *last = &in[q->n_in - 1];
     size_t len = q->chain.in_len;
-    bool whole = filled || len <= CLEAR_MAX;
-    if (!filled && whole)
+    if (!filled)
         spans_zero(in, len - 1);
     via_shm_write((char *)last->ptr + last->len - 1, &status, 1);
-    via_req_complete(q, whole ? (uint32_t)len : 0);
+    via_req_complete(q, (uint32_t)len);
 }
 
 static void blk_release(struct via_blk_req *r)
