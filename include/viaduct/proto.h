@@ -55,13 +55,13 @@ enum via_vu_protocol_feature {
 #define VIA_VU_VERSION 1u
 #define VIA_VU_FLAG_REPLY 4u
 #define VIA_VU_FLAG_NEED_REPLY 8u
-#define VIA_VU_HDR 12u          /* bytes of header: request, flags, size */
-#define VIA_VU_CONFIG_MAX 256u  /* bytes of config space in a message */
+#define VIA_VU_HDR 12u         /* bytes of header: request, flags, size */
+#define VIA_VU_CONFIG_MAX 256u /* bytes of config space in a message */
 #define VIA_VU_PAYLOAD_MAX 272u
 #define VIA_VU_FDS_MAX 8u
 #define VIA_VU_TABLE_REGIONS 8u /* regions in SET_MEM_TABLE */
 #define VIA_VU_SLOTS_MAX 509u
-#define VIA_VU_NOFD 0x100u      /* in the ring-descriptor messages' u64: no descriptor comes along */
+#define VIA_VU_NOFD 0x100u /* in the ring-descriptor messages' u64: no descriptor comes along */
 
 struct via_vu_msg {
     uint32_t request, flags, size; /* native; the codec swaps nothing: vhost-user is native-endian on one machine */
@@ -99,7 +99,7 @@ struct via_back_ring {
     uint16_t num; /* 0: not set yet */
     uint16_t base;
     bool has_addr, has_base, has_kick, enabled;
-    bool started; /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
+    bool started;               /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
     uint64_t desc, avail, used; /* user addresses of the front-end */
 };
 
@@ -110,11 +110,11 @@ struct via_back_ring {
  * their user addresses (via_back_ring), and breaks those whose areas are gone.
  */
 enum via_back_do {
-    VIA_BACK_NOTHING,     /* answer with done(0) */
-    VIA_BACK_FEATURES,    /* `value`: accepted features, a subset of cfg.features. May have enabled rings: see ring[i].enabled */
-    VIA_BACK_MEM_TABLE,   /* replace all memory by region[0..n), fd[i] each; stop using the old at done. On failure the old stays. */
-    VIA_BACK_MEM_ADD,     /* region[0], fd[0] */
-    VIA_BACK_MEM_REMOVE,  /* region[0]: gpa, size and uva name it; -VIA_ENOENT: there is none */
+    VIA_BACK_NOTHING,    /* answer with done(0) */
+    VIA_BACK_FEATURES,   /* `value`: accepted features, a subset of cfg.features. May have enabled rings: see ring[i].enabled */
+    VIA_BACK_MEM_TABLE,  /* replace all memory by region[0..n), fd[i] each; stop using the old at done */
+    VIA_BACK_MEM_ADD,    /* region[0], fd[0] */
+    VIA_BACK_MEM_REMOVE, /* region[0]: gpa, size and uva name it; -VIA_ENOENT: there is none */
     /*
      * Ring `index` has size, addresses, base, kick: run it when ring[index].enabled. `value` 1: fd[0] is its kick (-1: none, poll).
      * `value` 0: the one that VIA_BACK_RING_KICK brought earlier is.
@@ -134,14 +134,14 @@ enum via_back_do {
      * front-ends send these once in a connection's life).
      */
     VIA_BACK_RESET,
-    VIA_BACK_REQ_FD,      /* fd[0]: a socket for the back-end's own requests */
+    VIA_BACK_REQ_FD, /* fd[0]: a socket for the back-end's own requests */
 };
 
 struct via_back_action {
     enum via_back_do what;
-    unsigned index;  /* ring */
+    unsigned index; /* ring */
     uint64_t value;
-    unsigned n;      /* regions */
+    unsigned n; /* regions */
     struct via_vu_region region[VIA_VU_TABLE_REGIONS];
     int fd[VIA_VU_FDS_MAX]; /* taken over from the message; the owner's to keep or close */
     uint32_t offset, len;
@@ -176,8 +176,9 @@ VIA_MUST_USE int via_back_init(struct via_back *, const struct via_back_cfg *);
 VIA_MUST_USE int via_back_feed(struct via_back *, struct via_vu_msg *m, const struct via_back_action **act);
 
 /*
- * The action was done with `result` (0 or -VIA_E*) and, where it asks for one, `value`. True: send *reply (no descriptors). A failure is told by
- * the reply; where the front-end did not negotiate or ask for one, nothing can be told, and the session is broken: look at b->broken.
+ * The action was done with `result` (0 or -VIA_E*) and, where it asks for one, `value`. True: send *reply (no descriptors). A failure is
+ * told by the reply; where the front-end did not negotiate or ask for one, nothing can be told, and the session is broken: look at
+ * b->broken.
  */
 VIA_MUST_USE bool via_back_done(struct via_back *, int result, uint64_t value, struct via_vu_msg *reply);
 
@@ -188,15 +189,15 @@ void via_back_config_changed(const struct via_back *, struct via_vu_msg *m);
 
 struct via_front {
     struct via_fault fault;
-    uint64_t offered, features;            /* virtio features: the back-end's, the accepted ones */
-    uint64_t protocol_offered, protocol;   /* likewise protocol features */
+    uint64_t offered, features;          /* virtio features: the back-end's, the accepted ones */
+    uint64_t protocol_offered, protocol; /* likewise protocol features */
     uint16_t queues_max;
     uint32_t await; /* request whose answer is due, 0: none */
     bool await_ack; /* the answer is a REPLY_ACK */
     bool broken;
     uint32_t await_index;               /* ring that GET_VRING_BASE asked for */
     uint32_t config_offset, config_len; /* asked for */
-    uint64_t value; /* of the last answer */
+    uint64_t value;                     /* of the last answer */
     uint8_t config[VIA_VU_CONFIG_MAX];
 };
 
@@ -207,14 +208,22 @@ void via_front_init(struct via_front *);
  * The setters ask for REPLY_ACK where it was negotiated; without it they are answered by nothing (the older form), and
  * SET_MEM_TABLE etc. is followed by a GET_FEATURES round trip by whoever needs to know that it took effect.
  */
-void via_front_get(struct via_front *, struct via_vu_msg *, enum via_vu_request what); /* GET_FEATURES, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS, GET_STATUS */
-void via_front_set_u64(struct via_front *, struct via_vu_msg *, enum via_vu_request what, uint64_t value); /* SET_FEATURES, SET_PROTOCOL_FEATURES, SET_STATUS */
-void via_front_plain(struct via_front *, struct via_vu_msg *, enum via_vu_request what); /* SET_OWNER, RESET_OWNER, RESET_DEVICE */
+
+/* GET_FEATURES, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS, GET_STATUS */
+void via_front_get(struct via_front *, struct via_vu_msg *, enum via_vu_request what);
+/* SET_FEATURES, SET_PROTOCOL_FEATURES, SET_STATUS */
+void via_front_set_u64(struct via_front *, struct via_vu_msg *, enum via_vu_request what, uint64_t value);
+/* SET_OWNER, RESET_OWNER, RESET_DEVICE */
+void via_front_plain(struct via_front *, struct via_vu_msg *, enum via_vu_request what);
+/* n at most VIA_VU_TABLE_REGIONS */
 void via_front_mem_table(struct via_front *, struct via_vu_msg *, const struct via_vu_region *, const int *fd, unsigned n);
-void via_front_mem_reg(struct via_front *, struct via_vu_msg *, bool add, const struct via_vu_region *, int fd);
-void via_front_ring_state(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, uint32_t num); /* NUM, BASE, ENABLE, GET_VRING_BASE */
+void via_front_mem_reg(struct via_front *, struct via_vu_msg *, bool add, const struct via_vu_region *, int fd); /* fd: where added */
+/* SET_VRING_NUM, SET_VRING_BASE, SET_VRING_ENABLE, GET_VRING_BASE (num 0) */
+void via_front_ring_state(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, uint32_t num);
 void via_front_ring_addr(struct via_front *, struct via_vu_msg *, unsigned index, uint64_t desc, uint64_t avail, uint64_t used);
-void via_front_ring_fd(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, int fd); /* KICK, CALL, ERR; -1: none */
+/* SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR; fd -1: none */
+void via_front_ring_fd(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, int fd);
+/* len: 1 to VIA_VU_CONFIG_MAX */
 void via_front_config_get(struct via_front *, struct via_vu_msg *, uint32_t offset, uint32_t len);
 void via_front_config_set(struct via_front *, struct via_vu_msg *, uint32_t offset, const uint8_t *bytes, uint32_t len);
 void via_front_back_req_fd(struct via_front *, struct via_vu_msg *, int fd);

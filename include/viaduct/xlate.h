@@ -26,9 +26,10 @@ static inline VIA_MUST_USE int via_xlate_resolve(struct via_xlate *x, via_iova a
     return x->ops->resolve(x, addr, len, perm, span);
 }
 
-/* All of n segments, each with the same rights, as spans in order (adjacent ones are not merged across segments). Returns the number of spans,
- * -VIA_E2BIG: more than cap. -VIA_EFAULT as above. */
-VIA_MUST_USE int via_xlate_map(struct via_xlate *, const struct via_seg *seg, unsigned n, unsigned perm, struct via_span *span, unsigned cap);
+/* All of n segments, each with the same rights, as spans in order (adjacent ones are not merged across segments). Returns the number of
+ * spans, -VIA_E2BIG: more than cap. -VIA_EFAULT as above. */
+VIA_MUST_USE int via_xlate_map(struct via_xlate *, const struct via_seg *seg, unsigned n, unsigned perm, struct via_span *span,
+                               unsigned cap);
 
 /* Copy len bytes at a device address into private memory (an indirect table). 0 or -VIA_EFAULT. */
 VIA_MUST_USE int via_xlate_read(struct via_xlate *, via_iova addr, void *dst, size_t len);
@@ -49,7 +50,7 @@ struct via_region {
 
 struct via_memmap {
     struct via_xlate xlate;
-    unsigned n, last; /* last: the region that served last */
+    unsigned n, last;                             /* last: the region that served last */
     struct via_region region[VIA_MEMMAP_REGIONS]; /* sorted by gpa */
 };
 
