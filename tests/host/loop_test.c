@@ -203,7 +203,7 @@ static void pollers_may_go_within_a_callback(void)
             f[killer].remove = &f[victim];
             CHECK_EQ(via_loop_once(&loop, 0), 0);
             unsigned seen = f[victim].polls;
-            CHECK(seen <= 1);
+            CHECK_EQ(seen, victim >= killer); /* the last added is asked first */
             CHECK_EQ(via_loop_once(&loop, 0), 0);
             CHECK_EQ(f[victim].polls, seen);
             for (int i = 0; i < 3; i++)
@@ -328,14 +328,14 @@ static void every_thread_and_child_can_signal(void)
 {
     int fd = via_event_create();
     uint64_t v = 0;
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 4; i++) {
         pthread_t t;
         CHECK(pthread_create(&t, NULL, signal_it, &fd) == 0);
         pthread_join(t, NULL);
     }
     for (int i = 0; i < 1000; i++)
         via_event_signal(fd);
-    CHECK(read(fd, &v, sizeof(v)) == sizeof(v) && v == 1050);
+    CHECK(read(fd, &v, sizeof(v)) == sizeof(v) && v == 1004);
     pid_t pid = fork();
     if (pid == 0) {
         via_event_signal(fd);

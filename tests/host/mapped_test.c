@@ -154,6 +154,33 @@ static void shrinking_gives_zeroes_of_our_own(void)
     close(beside);
 }
 
+static int mappings(void)
+{
+    int n = 0;
+    FILE *f = fopen("/proc/self/maps", "re");
+    for (int c; f && (c = fgetc(f)) != EOF;)
+        n += c == '\n';
+    if (f)
+        fclose(f);
+    return n;
+}
+
+/* The kernel allows 65530: a peer must not be able to use them up, nor the time of a fault for each page. */
+static void shrinking_does_not_split_us_into_many_mappings(void)
+{
+    int fd = memfd(1000 * PAGE);
+    struct via_mapped m;
+    CHECK(fd >= 0);
+    CHECK_EQ(via_mapped_open(&m, fd, 0, 1000 * PAGE, &err), 0);
+    CHECK(ftruncate(fd, 0) == 0);
+    int before = mappings();
+    for (size_t i = 0; i < 1000; i += 2)
+        CHECK_EQ(*(volatile uint8_t *)(m.ptr + i * PAGE), 0);
+    CHECK(mappings() <= before + 4);
+    via_mapped_close(&m);
+    close(fd);
+}
+
 struct reader {
     struct via_mapped m;
     int fd;
@@ -285,4 +312,5 @@ static void faults_of_others_go_to_the_handler_before_us(void)
 /* The first: it forks before the handler is installed. */
 TAP_MAIN(TEST(faults_of_others_go_to_the_handler_before_us), TEST(own_memory_is_shared_by_descriptor_and_cannot_shrink),
          TEST(offsets_need_no_alignment), TEST(wrong_regions_are_refused), TEST(plain_files_on_a_disk_are_memory_too),
-         TEST(shrinking_gives_zeroes_of_our_own), TEST(shrinking_under_readers_kills_nobody), TEST(large_pages))
+         TEST(shrinking_gives_zeroes_of_our_own), TEST(shrinking_does_not_split_us_into_many_mappings),
+         TEST(shrinking_under_readers_kills_nobody), TEST(large_pages))
