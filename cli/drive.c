@@ -126,12 +126,12 @@ static bool number(const char *text, uint64_t lo, uint64_t hi, uint64_t *out)
 static bool mix_of(const char *text, struct via_drive_mix *mix)
 {
     uint64_t percent = 50;
-    char kind[16] = "";
+    char kind[16];
     const char *colon = strchr(text, ':');
     size_t len = colon ? (size_t)(colon - text) : strlen(text);
     if (len >= sizeof(kind) || (colon && !number(colon + 1, 0, 100, &percent)))
         return false;
-    memcpy(kind, text, len);
+    snprintf(kind, sizeof(kind), "%.*s", (int)len, text);
     mix->random = !strncmp(kind, "rand", 4);
     const char *what = kind + (mix->random ? 4 : 0);
     if (!strcmp(what, "rw"))
@@ -264,7 +264,7 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
     bool file = false;
     for (unsigned i = 0; i < via_array_len(with_file); i++)
         file |= !strcmp(o->command, with_file[i]);
-    if (!file && strcmp(o->command, "info") && strcmp(o->command, "load"))
+    if (!file && strcmp(o->command, "info") != 0 && strcmp(o->command, "load") != 0)
         return usage("there is no command", o->command);
     if (n != (file ? 3 : 2))
         return usage(file ? "one FILE belongs to" : "nothing may follow", o->command);
@@ -315,7 +315,7 @@ static int run(struct via_drive *d)
         return via_drive_info(d);
     r = via_drive_start(d);
     if (!r)
-        r = strcmp(d->opts.command, "load") ? via_drive_copy(d) : via_drive_load(d);
+        r = !strcmp(d->opts.command, "load") ? via_drive_load(d) : via_drive_copy(d);
     if (!r && d->opts.probe)
         r = via_drive_probe(d);
     if (d->mem.own.ptr)
@@ -338,7 +338,7 @@ int via_cmd_drive(int argc, char **argv)
     via_drive_stop(d);
     if (!r && d->misuses)
         r = via_err_set(&d->err, -VIA_EINVAL, "%llu misuses of the dma interface were found", (unsigned long long)d->misuses);
-    if (strcmp(d->opts.command, "info")) {
+    if (strcmp(d->opts.command, "info") != 0) {
         int told = via_drive_report(d, !r);
         r = r ? r : told;
     }

@@ -130,6 +130,7 @@ struct via_drive {
     struct via_drive_queue queue[VIA_DRIVE_QUEUES];
     struct via_neighbour *neighbour; /* NULL: none */
     struct via_drive_io *ios;
+    void *io_array;
     unsigned inflight;
     uint64_t now;          /* ns, as of the last look at the clock */
     uint64_t last_end;     /* when something last ended */
@@ -166,6 +167,8 @@ VIA_MUST_USE int via_drive_submit(struct via_drive *, struct via_drive_io *);
 VIA_MUST_USE int via_drive_turn(struct via_drive *);
 /* A request with a buffer of len bytes out of driver memory; it lives until via_drive_stop. NULL: no memory, d->err tells. */
 struct via_drive_io *via_drive_io_new(struct via_drive *, uint32_t len);
+/* n of them; the array too lives until via_drive_stop. */
+struct via_drive_io **via_drive_ios_new(struct via_drive *, unsigned n, uint32_t len);
 /* Why a request that ended failed, into d->err. */
 int via_drive_io_failed(struct via_drive *, const struct via_drive_io *);
 

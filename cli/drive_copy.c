@@ -205,17 +205,15 @@ int via_drive_copy(struct via_drive *d)
     int r = open_file(&c);
     if (!r)
         r = judge_sizes(&c);
-    c.io = calloc(c.n, sizeof(*c.io));
     c.compare = malloc(d->opts.block_size);
-    if (!c.io || !c.compare)
-        r = via_err_set(&d->err, -VIA_ENOMEM, "no memory for %u requests", c.n);
-    for (unsigned i = 0; !r && i < c.n; i++)
-        r = (c.io[i] = via_drive_io_new(d, d->opts.block_size)) ? 0 : -VIA_ENOMEM;
+    if (!r && !c.compare)
+        r = via_err_set(&d->err, -VIA_ENOMEM, "no memory for a block of %u bytes", d->opts.block_size);
+    if (!r)
+        r = (c.io = via_drive_ios_new(d, c.n, d->opts.block_size)) ? 0 : -VIA_ENOMEM;
     if (!r)
         r = run(&c);
     if (c.fd > STDERR_FILENO && close(c.fd) && !r && c.way == OUT)
         r = via_err_set(&d->err, -errno, "can't write '%s': %s", d->opts.file, strerror(errno));
-    free(c.io);
     free(c.compare);
     return r;
 }

@@ -284,4 +284,6 @@ void via_drive_stop(struct via_drive *d)
         free(io);
     }
     d->ios = NULL;
+    free(d->io_array);
+    d->io_array = NULL;
 }

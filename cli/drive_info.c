@@ -128,7 +128,7 @@ int via_drive_info(struct via_drive *d)
     put(o, "bytes", d->capacity);
     json_object_object_add(o, "read_only", json_object_new_boolean(d->read_only));
     json_object_object_add(o, "config", config_json(d));
-    if (!d->opts.json || strcmp(d->opts.json, "-"))
+    if (!d->opts.json || strcmp(d->opts.json, "-") != 0)
         show(o);
     if (d->opts.json)
         return via_drive_json(d, o);

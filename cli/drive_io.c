@@ -36,6 +36,19 @@ struct via_drive_io *via_drive_io_new(struct via_drive *d, uint32_t len)
     return io;
 }
 
+struct via_drive_io **via_drive_ios_new(struct via_drive *d, unsigned n, uint32_t len)
+{
+    struct via_drive_io **io = d->io_array = calloc(n, sizeof(void *));
+    if (!io) {
+        (void)via_err_set(&d->err, -VIA_ENOMEM, "no memory for %u requests: lower --depth", n);
+        return NULL;
+    }
+    for (unsigned i = 0; i < n; i++)
+        if (!(io[i] = via_drive_io_new(d, len)))
+            return NULL;
+    return io;
+}
+
 int via_drive_io_failed(struct via_drive *d, const struct via_drive_io *io)
 {
     const char *what = io->type == VIA_BLK_T_IN ? "read" : io->type == VIA_BLK_T_OUT ? "write" : "flush";

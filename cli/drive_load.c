@@ -158,24 +158,24 @@ static int set_up(struct load *l)
 {
     struct via_drive *d = l->d;
     l->blocks = d->capacity / d->opts.block_size;
-    l->n = d->opts.depth * d->opts.queues;
+    unsigned n = d->opts.depth * d->opts.queues;
     if (!l->blocks)
         return via_err_set(&d->err, -VIA_EINVAL, "the disk is smaller than a block of %u bytes", d->opts.block_size);
     if (d->read_only && d->opts.mix.read_percent < 100)
         return via_err_set(&d->err, -VIA_EROFS, "the disk is read-only: choose a --mix that only reads");
-    if (d->opts.verify && l->blocks < l->n)
-        return via_err_set(&d->err, -VIA_EINVAL, "--verify needs a disk with at least %u blocks: lower --depth or --block-size", l->n);
-    l->io = calloc(l->n, sizeof(*l->io));
+    if (d->opts.verify && l->blocks < n)
+        return via_err_set(&d->err, -VIA_EINVAL, "--verify needs a disk with at least %u blocks: lower --depth or --block-size", n);
     if (d->opts.verify) {
         l->generation = calloc(l->blocks, sizeof(*l->generation));
         l->in_use = calloc(l->blocks, 1);
     }
-    if (!l->io || (d->opts.verify && (!l->generation || !l->in_use)))
+    if (d->opts.verify && (!l->generation || !l->in_use))
         return via_err_set(&d->err, -VIA_ENOMEM, "no memory for %llu blocks", (unsigned long long)l->blocks);
+    if (!(l->io = via_drive_ios_new(d, n, d->opts.block_size)))
+        return -VIA_ENOMEM;
+    l->n = n;
     for (unsigned i = 0; i < l->n; i++) {
-        struct via_drive_io *io = l->io[i] = via_drive_io_new(d, d->opts.block_size);
-        if (!io)
-            return -VIA_ENOMEM;
+        struct via_drive_io *io = l->io[i];
         io->queue = i % d->opts.queues;
         io->ended = load_ended;
         io->owner = l;
@@ -199,7 +199,6 @@ int via_drive_load(struct via_drive *d)
         l.next = 0;
         r = run(&l);
     }
-    free(l.io);
     free(l.generation);
     free(l.in_use);
     return r;

@@ -11,9 +11,9 @@
 
 #define NUM 16u /* queue size */
 #define REQUESTS 4u
-#define BLOCK 4096u
+#define BLOCK ((size_t)4096)
 #define DISK (64u * BLOCK)
-#define POOL (1u << 20)
+#define POOL ((size_t)1 << 20)
 #define POOL_PHYS UINT64_C(0x1000000)
 #define PACE_NS UINT64_C(500000) /* between two steps that do something */
 #define NUMBER 63u               /* among the pool's users */

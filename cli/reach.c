@@ -4,8 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -52,12 +52,13 @@ static int collect_maps(pid_t pid, struct objects *all, struct via_err *err)
         return refused(pid, "maps", err);
     int result = 0;
     while (!result && fgets(line, sizeof(line), f)) {
-        uint64_t start, end, offset, ino;
-        unsigned major, minor;
-        char perms[8];
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64, &start, &end, perms, &offset, &major, &minor, &ino) != 7)
-            continue;
-        if (!strstr(line, "/memfd:") || perms[3] != 's')
+        char *at; /* the kernel's own format: start-end perms offset major:minor inode name */
+        uint64_t start = strtoull(line, &at, 16), end = strtoull(at + 1, &at, 16);
+        bool shared = at[4] == 's';
+        uint64_t offset = strtoull(at + 5, &at, 16);
+        unsigned major = (unsigned)strtoul(at, &at, 16), minor = (unsigned)strtoul(at + 1, &at, 16);
+        uint64_t ino = strtoull(at, &at, 10);
+        if (!strstr(at, "/memfd:") || !shared)
             continue;
         struct object *o = object_of(all, makedev(major, minor), ino);
         if (o && o->bytes < offset + (end - start))
@@ -83,7 +84,7 @@ static int collect_fds(pid_t pid, struct objects *all, struct via_err *err)
         if (n <= 0)
             continue;
         link[n] = 0;
-        if (strncmp(link, "/memfd:", 7) || fstatat(dirfd(dir), e->d_name, &st, 0))
+        if (strncmp(link, "/memfd:", 7) != 0 || fstatat(dirfd(dir), e->d_name, &st, 0))
             continue;
         struct object *o = object_of(all, st.st_dev, st.st_ino);
         if (!o)

@@ -49,9 +49,8 @@ bool hostile_arm(void)
     hostile.armed = fscanf(f, "%64s %64s", hex[0], hex[1]) == 2;
     for (unsigned k = 0; hostile.armed && k < 2; k++)
         for (unsigned i = 0; i < CANARY; i++) {
-            unsigned byte;
-            if (sscanf(hex[k] + (size_t)2 * i, "%2x", &byte) == 1)
-                hostile.inverted[k][i] = (uint8_t)byte;
+            char digits[3] = {hex[k][2 * i], hex[k][2 * i + 1], 0};
+            hostile.inverted[k][i] = (uint8_t)strtoul(digits, NULL, 16);
         }
     fclose(f);
     return hostile.armed;
@@ -326,7 +325,7 @@ static int parse(int argc, char **argv)
         else if (c == 'l')
             program.lie = optarg;
         else if (c == 'a')
-            program.after = (unsigned)atoi(optarg);
+            program.after = (unsigned)strtoul(optarg, NULL, 10);
         else
             return usage();
     }

@@ -73,6 +73,6 @@ struct liar {
     uint16_t last; /* head of the request before */
 };
 bool liar_knows(const char *lie);
-void liar_init(struct liar *, struct via_device *honest, struct via_server *, const char *lie, unsigned after);
+void liar_init(struct liar *, struct via_device *honest, struct via_server *, const char *what, unsigned after);
 
 #endif

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* hostile: what other processes give away: the one at the other end of the socket, and its kin. */
 #define _GNU_SOURCE
-#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,9 +32,12 @@ static unsigned peer_ranges(pid_t pid, const struct via_memmap *map, struct rang
     unsigned n = 0;
     snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
     FILE *f = fopen(path, "re");
-    while (f && n < cap && fgets(line, sizeof(line), f))
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " r", &out[n].start, &out[n].end) == 2)
-            n++;
+    while (f && n < cap && fgets(line, sizeof(line), f)) {
+        char *at; /* start-end r... */
+        out[n].start = strtoull(line, &at, 16);
+        out[n].end = strtoull(at + 1, &at, 16);
+        n += at[1] == 'r';
+    }
     if (f)
         fclose(f);
     for (unsigned i = 0; !n && i < map->n && i < cap; i++)
@@ -148,7 +149,7 @@ static unsigned find_peers(int sock, pid_t *out)
         out[n++] = cred.pid;
     DIR *dir = opendir("/proc");
     for (struct dirent *e; dir && n < PEERS_MAX && (e = readdir(dir));) {
-        pid_t pid = isdigit((unsigned char)e->d_name[0]) ? atoi(e->d_name) : 0;
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10); /* 0: no process */
         if (pid > 0 && pid != getpid() && pid != cred.pid && is_kin(e->d_name))
             out[n++] = pid;
     }
