@@ -220,12 +220,15 @@ static void a_reset_stops_all_and_leaves_memory(void)
 {
     struct via_err err;
     struct via_vu_msg m;
+    uint16_t base;
     CHECK(begin(RIG_PROTOCOL) && front_start(&front, 0, front.kick) && round_trips(3));
     via_front_plain(&front.client.front, &m, VIA_VU_RESET_DEVICE);
     CHECK(via_sock_send(front.client.fd, &m, 1000, &err) == 0);
     CHECK_EQ(via_sock_recv_wait(front.client.fd, &front.client.rx, 5000, &err), 1);
     CHECK_EQ(via_front_feed(&front.client.front, &front.client.rx.msg), 0);
     CHECK_EQ(rig.stopped, 1);
+    CHECK_EQ(via_client_ring_stop(&front.client, 0, &base, &err), 0);
+    CHECK_EQ(base, 3);
     CHECK_EQ(via_client_accept(&front.client, RIG_FEATURES, &err), 0);
     CHECK(front_start(&front, 0, front.kick) && round_trips(3));
     end();
