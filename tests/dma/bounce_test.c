@@ -283,6 +283,40 @@ static void full_pool_is_back_pressure(void)
     down();
 }
 
+/* Slots that come back after b's first try, and before it has said that it waits, wake nobody: b has to look again. */
+static struct via_mapping *gives_back;
+static void wake_and_give_back(struct via_pool *p, uint64_t queues)
+{
+    wake(p, queues);
+    if (gives_back)
+        via_dma_unmap(&a.dma, gives_back, 0);
+    gives_back = NULL;
+}
+
+static void what_comes_back_between_two_tries_is_seen(void)
+{
+    CHECK(up(64, 4));
+    struct via_bounce c;
+    struct via_span half = {page, 40 * SLOT}, one = {page, 8};
+    struct via_seg seg2[8], seg3[8];
+    struct via_mapping m = mapping(), m2 = {.seg = seg2, .cap = 8}, m3 = {.seg = seg3, .cap = 8};
+    CHECK_EQ(via_bounce_init(&c, &rig.pool, 2, 4), 0);
+    CHECK_EQ(via_dma_map(&a.dma, &half, 1, 0, &m), 0);
+    CHECK_EQ(via_dma_map(&b.dma, &one, 1, 0, &m2), 0);
+    via_dma_unmap(&b.dma, &m2, 0);
+    CHECK(b.cached > 0);
+    CHECK_EQ(via_dma_map(&c.dma, &half, 1, 0, &m3), -VIA_EAGAIN);
+    rig.pool.wake = wake_and_give_back; /* called when b, after its first try, gives its cache back, as c waits */
+    gives_back = &m;
+    woken = 0;
+    CHECK_EQ(via_dma_map(&b.dma, &half, 1, 0, &m2), 0);
+    CHECK(!gives_back && woken == 1u << 2);
+    CHECK_EQ(rig.pool.hungry, 0);
+    via_dma_unmap(&b.dma, &m2, 0);
+    CHECK_EQ(rig_free_slots(&rig), 64);
+    down();
+}
+
 /* A queue's own cache never stands in its own way. */
 static void own_cache_is_used_up_first(void)
 {
@@ -313,6 +347,7 @@ static void cache_keeps_to_itself(void)
         via_dma_unmap(&a.dma, &m, 1);
         m = mapping();
         CHECK_EQ(via_dma_map(&a.dma, one, 1, 1, &m), 0);
+        CHECK(m.n_out == 1 && m.n_in == 1);
         CHECK(rig.pool.claimed == claimed && rig.free[0] == map[0] && rig.free[1] == map[1]);
         CHECK(i % 2 == 0 || seg[0].addr.v == first); /* last in, first out: the pair swaps */
     }
@@ -409,5 +444,6 @@ static void segments_beyond_four_gigabytes(void)
 
 TAP_MAIN(TEST(offsets_are_kept), TEST(only_what_was_written_comes_back), TEST(under_reporting_devices_get_all_copied_and_no_secret),
          TEST(pool_buffers_are_not_copied), TEST(fragments_serve), TEST(adjacent_runs_merge), TEST(large_runs_are_whole),
-         TEST(bad_buffers_are_refused), TEST(full_pool_is_back_pressure), TEST(own_cache_is_used_up_first), TEST(cache_keeps_to_itself),
-         TEST(sync_hands_to_and_fro), TEST(window_over_bounce_frees_each_slot_once), TEST(segments_beyond_four_gigabytes))
+         TEST(bad_buffers_are_refused), TEST(full_pool_is_back_pressure), TEST(what_comes_back_between_two_tries_is_seen),
+         TEST(own_cache_is_used_up_first), TEST(cache_keeps_to_itself), TEST(sync_hands_to_and_fro),
+         TEST(window_over_bounce_frees_each_slot_once), TEST(segments_beyond_four_gigabytes))
