@@ -92,7 +92,7 @@ static bool begin(enum lie lie, uint32_t at)
     CHECK_OR_FALSE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     liar = (struct liar){.fd = pair[1], .lie = lie, .at = at};
     CHECK_OR_FALSE(pthread_create(&liar.thread, NULL, serve, &liar) == 0);
-    client.timeout_ms = 100;
+    client.timeout_ms = lie == SILENT ? 100 : 0;
     CHECK_OR_FALSE(via_client_adopt(&client, pair[0]) == 0);
     return true;
 }
