@@ -16,7 +16,7 @@
 #include "image.h"
 
 #define DEPTH_MAX 4096u
-#define IN_PLACE_MAX (128u << 10) /* longer ones are better copied by a worker, beside us */
+#define IN_PLACE_MAX (512u << 10) /* up to here a worker is never faster (measured); beyond, other queues would wait for us */
 #define STEP_MAX (1u << 30)       /* bytes in one system call */
 #define BOUNCE_BYTES (256u << 10) /* one buffer */
 #define BOUNCE_BUFS 16u           /* for requests whose buffers direct I/O can't take */
