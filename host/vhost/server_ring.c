@@ -7,7 +7,7 @@
 
 #include "server.h"
 
-#define RING_BATCH 64u      /* requests that a ring may take before the others have their turn */
+#define RING_BATCH 16u      /* requests that a ring may take before their answers are shown and others have their turn */
 #define RING_SPAN_EXTRA 64u /* spans beyond a request's descriptors, for what crosses regions */
 
 static bool accepted(const struct via_server *s, enum via_feature bit) { return s->back.features & VIA_BIT(bit); }
