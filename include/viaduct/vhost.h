@@ -22,21 +22,24 @@ struct via_server_ops {
      * breaks the connection. Called on each start, ring_stop on each stop (when nothing is in flight any more).
      */
     int (*ring_start)(struct via_server *, unsigned index, unsigned num, struct via_device **device, struct via_err *err);
-    void (*ring_stop)(struct via_server *, unsigned index);                                   /* optional */
+    void (*ring_stop)(struct via_server *, unsigned index); /* optional */
     void (*batch_end)(struct via_server *, unsigned index); /* requests were submitted since: hand them on (io_uring, a kick). Optional. */
-    void (*closed)(struct via_server *, const struct via_err *why); /* the connection ended, all rings are stopped, memory is unmapped; why->text empty: in order */
-    void (*warn)(struct via_server *, const struct via_err *what); /* something went wrong that the connection survives. Optional: stderr. */
+    void (*closed)(
+        struct via_server *,
+        const struct via_err *why); /* the connection ended, all rings are stopped, memory is unmapped; why->text empty: in order */
+    void (*warn)(struct via_server *,
+                 const struct via_err *what); /* something went wrong that the connection survives. Optional: stderr. */
 };
 
 struct via_server_ring {
     struct via_server *server;
     unsigned index;
-    bool running;     /* has a pump */
-    bool broken;      /* takes nothing any more until it is stopped and started again */
-    bool lost;        /* its areas are in no memory region; it waits for one that holds them */
-    bool armed;       /* the driver was asked for a kick */
-    int kick, call, err; /* -1: none; running without a kick: polled */
-    struct via_watch watch;   /* kick */
+    bool running;           /* has a pump */
+    bool broken;            /* takes nothing any more until it is stopped and started again */
+    bool lost;              /* its areas are in no memory region; it waits for one that holds them */
+    bool armed;             /* the driver was asked for a kick */
+    int kick, call, err;    /* -1: none; running without a kick: polled */
+    struct via_watch watch; /* kick */
     struct via_poller poller;
     struct via_pump pump;
     void *storage;
@@ -57,30 +60,32 @@ struct via_server {
     struct via_sock_rx rx;
     struct via_back back;
     struct via_memmap map;
-    struct via_mapped *mapped; /* one a region, found by its ptr; NULL ptr: free */
-    int req_fd;                /* the front-end's socket for our requests, -1 */
+    struct via_mapped *mapped;             /* one a region, found by its ptr; NULL ptr: free */
+    int req_fd;                            /* the front-end's socket for our requests, -1 */
     const struct via_back_action *waiting; /* an action that needs requests in flight to end first; the socket is not read meanwhile */
     bool open;
-    bool ending;               /* takes nothing any more; `closed` follows when nothing is in flight */
-    bool in_batch;             /* inside a ring's run */
-    unsigned warnings;         /* so far */
-    struct via_err why;        /* why it ends */
-    struct via_poller poller;  /* sees to it that what waits goes on */
+    bool ending;              /* takes nothing any more; `closed` follows when nothing is in flight */
+    bool in_batch;            /* inside a ring's run */
+    unsigned warnings;        /* so far */
+    struct via_err why;       /* why it ends */
+    struct via_poller poller; /* sees to it that what waits goes on */
     struct via_server_ring ring[VIA_BACK_QUEUES_MAX];
 };
 
 /* Serve one connection (fd becomes the server's) on the loop's thread. */
-VIA_MUST_USE int via_server_open(struct via_server *, const struct via_server_ops *, const struct via_server_cfg *, struct via_loop *, int fd, struct via_err *err);
+VIA_MUST_USE int via_server_open(struct via_server *, const struct via_server_ops *, const struct via_server_cfg *, struct via_loop *,
+                                 int fd, struct via_err *err);
 /*
- * End the connection in order: rings take nothing more, and when nothing is in flight any more, out of the loop, `closed` is called. The same happens
- * by itself when the peer goes or breaks the rules. `closed` may free or open the server again.
+ * End the connection in order: rings take nothing more, and when nothing is in flight any more, out of the loop, `closed` is called. The
+ * same happens by itself when the peer goes or breaks the rules. `closed` may free or open the server again.
  */
 void via_server_end(struct via_server *);
 /* Close at once, without `closed`. Only with nothing in flight (via_server_inflight). Idempotent. */
 void via_server_close(struct via_server *);
 unsigned via_server_inflight(const struct via_server *);
 
-/* A device completed requests of ring `index` outside of submit: show them to the driver, go on with what was parked, finish a stop that waited. */
+/* A device completed requests of ring `index` outside of submit: show them to the driver, go on with what was parked, finish a stop that
+ * waited. */
 void via_server_completed(struct via_server *, unsigned index);
 /* Break a ring: no more requests are taken from it, the front-end is told by the error eventfd, `why` is printed once. */
 void via_server_ring_broken(struct via_server *, unsigned index, const char *why);
@@ -94,7 +99,7 @@ struct via_client {
     int timeout_ms; /* for each answer; 0: 5000 */
     struct via_sock_rx rx;
     struct via_front front;
-    int req_fd;       /* our end of the back-end's request channel, -1 */
+    int req_fd; /* our end of the back-end's request channel, -1 */
     struct via_sock_rx req_rx;
 };
 
@@ -103,18 +108,21 @@ VIA_MUST_USE int via_client_connect(struct via_client *, const char *path, int w
 VIA_MUST_USE int via_client_adopt(struct via_client *, int fd); /* fd becomes the client's */
 void via_client_close(struct via_client *);
 /*
- * Owner, features, protocol features, queue count, request channel. `want` of virtio's and of the protocol's bits are accepted where offered; `need` ones
- * must be, else -VIA_ENOTSUP names the missing. c->front holds the result.
+ * Owner, features, protocol features, queue count, request channel. `want` of virtio's and of the protocol's bits are accepted where
+ * offered; `need` ones must be, else -VIA_ENOTSUP names the missing. c->front holds the result.
  */
 VIA_MUST_USE int via_client_negotiate(struct via_client *, uint64_t want, uint64_t need, uint64_t want_protocol, struct via_err *err);
-/* In two steps, for who must see the offer before it decides (the guard): the offer into c->front.offered and .protocol..., then the choice. */
+/* In two steps, for who must see the offer before it decides (the guard): the offer into c->front.offered and .protocol..., then the
+ * choice. */
 VIA_MUST_USE int via_client_offer(struct via_client *, uint64_t want_protocol, struct via_err *err);
 VIA_MUST_USE int via_client_accept(struct via_client *, uint64_t features, struct via_err *err);
 /* Give the back-end these regions, all of its memory: one table, or slot by slot beyond 8. Returns when it took effect. */
 VIA_MUST_USE int via_client_share(struct via_client *, const struct via_vu_region *, const int *fd, unsigned n, struct via_err *err);
-VIA_MUST_USE int via_client_ring_start(struct via_client *, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used, uint16_t base, int kick, int call, struct via_err *err);
+VIA_MUST_USE int via_client_ring_start(struct via_client *, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used,
+                                       uint16_t base, int kick, int call, struct via_err *err);
 VIA_MUST_USE int via_client_ring_stop(struct via_client *, unsigned index, uint16_t *base, struct via_err *err);
-VIA_MUST_USE int via_client_status(struct via_client *, uint8_t status, struct via_err *err); /* does nothing where STATUS was not negotiated */
+VIA_MUST_USE int via_client_status(struct via_client *, uint8_t status,
+                                   struct via_err *err); /* does nothing where STATUS was not negotiated */
 VIA_MUST_USE int via_client_config_get(struct via_client *, uint32_t offset, void *out, uint32_t len, struct via_err *err);
 VIA_MUST_USE int via_client_config_set(struct via_client *, uint32_t offset, const void *bytes, uint32_t len, struct via_err *err);
 /* Poll the back-end's request channel without waiting: 1: config space changed since. 0: nothing. */
