@@ -84,6 +84,8 @@ static void owners_may_be_freed_in_callbacks(void)
     CHECK_EQ(scratch_open_fds(), before);
 }
 
+static atomic_uint counted;
+
 static void count(struct via_watch *w, uint32_t events)
 {
     struct owner *o = via_container_of(w, struct owner, watch);
@@ -91,11 +93,14 @@ static void count(struct via_watch *w, uint32_t events)
     via_event_clear(w->fd);
     if (o->calls == 3)
         loop.stop = true;
+    atomic_store(&counted, o->calls);
 }
 
 static void *signal_three_times(void *fd)
 {
-    for (int i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; i++) {
+        while (atomic_load(&counted) != i) /* signals that meet count as one */
+            usleep(100);
         usleep(3000);
         via_event_signal(*(int *)fd);
     }
@@ -114,6 +119,7 @@ static void it_sleeps_until_another_thread_signals(void)
     CHECK_EQ(via_loop_once(&loop, 20), 0); /* a timeout */
     CHECK(now_us() - start >= 19000);
     int fd = o->watch.fd;
+    atomic_store(&counted, 0);
     CHECK(pthread_create(&t, NULL, signal_three_times, &fd) == 0);
     CHECK_EQ(via_loop_run(&loop), 0);
     pthread_join(t, NULL);
