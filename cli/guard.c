@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include <guard.h>
 
@@ -168,6 +169,7 @@ int via_cmd_guard(int argc, char **argv)
     sigset_t signals;
     int bad = 0;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
+    prctl(PR_SET_DUMPABLE, 0); /* else a back-end of the same user reads the guest's memory through /proc/PID/mem */
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

@@ -29,9 +29,10 @@ struct via_guard {
     struct via_guard_cfg cfg;
     struct via_loop loop;
     struct via_watch listener, stopper, back_watch, req_watch;
-    bool connected;     /* a front-end is here, and its back-end */
-    bool shared;        /* the back-end has been given the region */
-    uint64_t hungry;    /* queues that can try again */
+    bool connected;  /* a front-end is here, and its back-end */
+    bool shared;     /* the back-end has been given the region */
+    uint64_t hungry; /* queues (bits) that can try again */
+    struct via_poller pool_poller;
     time_t drain_since; /* seconds, monotonic; 0: not draining */
     struct via_err why; /* the pair can't go on: torn down at the end of the loop's round */
     struct via_server server;
@@ -104,11 +105,6 @@ static bool ring_poll(struct via_poller *p)
     if (n == 0)
         return false;
     via_server_completed(&g->server, (unsigned)(ring - g->ring));
-    for (unsigned i = 0; g->hungry && i < VIA_BACK_QUEUES_MAX; i++)
-        if (g->hungry & VIA_BIT(i)) {
-            g->hungry &= ~VIA_BIT(i);
-            via_server_completed(&g->server, i);
-        }
     return true;
 }
 
@@ -122,6 +118,27 @@ static void call_ready(struct via_watch *w, uint32_t events)
 }
 
 static void pool_wake(struct via_pool *pool, uint64_t queues) { via_container_of(pool, struct via_guard, region.pool)->hungry |= queues; }
+
+static bool pool_poll(struct via_poller *p)
+{
+    struct via_guard *g = via_container_of(p, struct via_guard, pool_poller);
+    uint64_t queues = g->hungry;
+    g->hungry = 0;
+    for (unsigned i = 0; i < VIA_BACK_QUEUES_MAX; i++)
+        if (queues & VIA_BIT(i))
+            via_server_completed(&g->server, i);
+    return queues != 0;
+}
+
+/* Before sleep: slots that idle queues keep at hand may be what another one waits for. */
+static bool pool_arm(struct via_poller *p)
+{
+    struct via_guard *g = via_container_of(p, struct via_guard, pool_poller);
+    for (unsigned i = 0; atomic_load(&g->region.pool.hungry) && i < VIA_BACK_QUEUES_MAX; i++)
+        if (g->ring[i].queue.running)
+            via_bounce_drain(&g->ring[i].queue.bounce);
+    return g->hungry != 0;
+}
 
 /* ------------------------------------------------------------------ the front-end's side */
 
@@ -251,6 +268,7 @@ static void pair_close(struct via_guard *g)
             g->stats.high_water = high;
         via_guard_shared_close(&g->region);
     }
+    via_loop_remove_poller(&g->loop, &g->pool_poller);
     g->shared = false;
     g->hungry = 0;
 }
@@ -275,6 +293,8 @@ static int pair_open(struct via_guard *g, int front, struct via_err *err)
         return r;
     }
     g->region.pool.wake = pool_wake;
+    g->pool_poller = (struct via_poller){.poll = pool_poll, .arm = pool_arm};
+    via_loop_add_poller(&g->loop, &g->pool_poller);
     g->stats.slots = g->region.pool.slots;
 
     struct via_server_cfg cfg = {.features = (g->client.front.offered & PASSED_FEATURES) | RING_FEATURES,

@@ -120,6 +120,18 @@ static void a_full_pool_is_waited_for(void)
     rig_close(&rig);
 }
 
+/* What one queue keeps at hand is not kept from another that needs all of the pool. */
+static void an_idle_queue_gives_its_slots_up(void)
+{
+    CHECK(rig_open(&rig, RIG_HONEST, 64 << 10));
+    CHECK(rig_guest_open(&rig));
+    CHECK(exchange(&rig.guest, 1, 100, 100));
+    CHECK(exchange(&rig.guest, 0, 1, 60000));
+    CHECK(exchange(&rig.guest, 1, 1, 60000));
+    rig_guest_close(&rig);
+    rig_close(&rig);
+}
+
 static void a_request_larger_than_the_pool_breaks_its_queue_alone(void)
 {
     struct via_used_chain used;
@@ -240,7 +252,7 @@ static void bad_configurations_are_refused(void)
 
 TAP_MAIN(TEST(requests_cross_unchanged), TEST(the_back_end_gets_one_region_and_it_is_the_pool),
          TEST(config_space_and_features_pass_through), TEST(rings_stop_and_start_again), TEST(a_full_pool_is_waited_for),
-         TEST(a_request_larger_than_the_pool_breaks_its_queue_alone), TEST(a_used_id_that_is_not_outstanding), TEST(a_used_id_twice),
-         TEST(a_used_length_beyond_the_buffer), TEST(a_used_index_that_jumps), TEST(a_back_end_that_dies),
-         TEST(bytes_beyond_the_used_length_stay_outside), TEST(a_silent_back_end_holds_nobody), TEST(nothing_leaks),
-         TEST(bad_configurations_are_refused))
+         TEST(an_idle_queue_gives_its_slots_up), TEST(a_request_larger_than_the_pool_breaks_its_queue_alone),
+         TEST(a_used_id_that_is_not_outstanding), TEST(a_used_id_twice), TEST(a_used_length_beyond_the_buffer),
+         TEST(a_used_index_that_jumps), TEST(a_back_end_that_dies), TEST(bytes_beyond_the_used_length_stay_outside),
+         TEST(a_silent_back_end_holds_nobody), TEST(nothing_leaks), TEST(bad_configurations_are_refused))

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What benchmarks of whole programs share: images in memory, servers beside each other, a client, and how near the processors are."""
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+IMAGE_MIB = 256
+NEAR_NS = 300  # a cache line's round trip: below is near
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def placement(build):
+    said = subprocess.run([os.path.join(build, "bench/placement")], capture_output=True, text=True, check=True).stdout.strip()
+    return "single" if said == "single" else "near" if float(said) < NEAR_NS else "far"
+
+
+@contextlib.contextmanager
+def image():
+    """A folder in memory with a disk of random bytes."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        path = os.path.join(folder, "disk.img")
+        with open(path, "wb") as f:
+            for _ in range(IMAGE_MIB):
+                f.write(os.urandom(1 << 20))
+        yield folder, path
+
+
+class Server:
+    """A process that listens at a socket, ended with the block."""
+
+    def __init__(self, command, socket):
+        self.command, self.socket = command, socket
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not os.path.exists(self.socket):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                raise SystemExit(f"bench: {self.command[0]} does not start")
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+    def cpu_us(self):
+        """Processor time of all its threads so far."""
+        total = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{task}/schedstat", encoding="ascii") as f:
+                total += int(f.read().split()[0])
+        return total / 1000
+
+
+def viaduct_blk(build, folder, disk):
+    socket = os.path.join(folder, "viaduct.sock")
+    return Server([os.path.join(build, "cli/viaduct-blk"), f"--socket-path={socket}", f"--blk-file={disk}"], socket)
+
+
+def storage_daemon(folder, disk):
+    socket = os.path.join(folder, "qsd.sock")
+    program = shutil.which("qemu-storage-daemon")
+    if not program:
+        raise SystemExit("bench: qemu-storage-daemon is missing: install qemu-system-common (scripts/deps does)")
+    return Server([program, "--blockdev", f"file,node-name=d0,filename={disk},cache.direct=off,aio=threads", "--export",
+                   f"vhost-user-blk,id=e0,node-name=d0,addr.type=unix,addr.path={socket},writable=on"], socket)
+
+
+def guard(build, folder, back):
+    socket = os.path.join(folder, "guard.sock")
+    return Server([os.path.join(build, "cli/viaduct"), "guard", f"--front={socket}", f"--back={back.socket}", "--pool-size=64M"], socket)
+
+
+def load(build, server, block, depth, mix, seconds, *options):
+    """viaduct drive's own figures: ops, kiops, p50_us ..."""
+    command = [os.path.join(build, "cli/viaduct"), "drive", "--dma=direct", f"--block-size={block}", f"--depth={depth}", f"--mix={mix}",
+               f"--seconds={seconds}", *options, "--json", server.socket, "load"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"bench: {done.stderr.strip()}")
+    return json.loads(done.stdout)["speed"]
+
+
+def figure(values, unit, where, **more):
+    return dict(value=statistics.median(values), unit=unit, min=min(values), max=max(values), n=len(values), placement=where, **more)
+
+
+def steady(build, measure, times):
+    """Measure so often; keep what saw the processors equally far apart before and after, of the class with more of it."""
+    kept = {}
+    for number in range(times):
+        before = placement(build)
+        got = measure(number)
+        after = placement(build)
+        say(f"  {number + 1}/{times}: {got}, {before}" + ("" if before == after else f" to {after}"))
+        if before == after:
+            kept.setdefault(before, []).append(got)
+    if not kept:
+        raise SystemExit("bench: the processors moved during every run; try again")
+    return max(kept.items(), key=lambda item: len(item[1]))
