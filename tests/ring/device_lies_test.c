@@ -177,7 +177,7 @@ static void what_add_refuses(void)
     CHECK_EQ(via_vq_add(&r.vq, seg, 0, 0, token), -VIA_E2BIG);
     CHECK_EQ(via_vq_add(&r.vq, seg, NUM, 1, token), -VIA_E2BIG);
     CHECK_EQ(via_vq_add(&r.vq, seg, UINT_MAX, 2, token), -VIA_E2BIG);
-    CHECK_EQ(via_vq_add(&r.vq, seg, 2, UINT_MAX - 1, token), -VIA_E2BIG);
+    CHECK_EQ(via_vq_add(&r.vq, seg, 3, UINT_MAX - 1, token), -VIA_E2BIG);
     CHECK_EQ(via_vq_add(&r.vq, seg, 4, 4, token), -VIA_E2BIG); /* 2^32 bytes */
     seg[7].len--;
     CHECK_EQ(via_vq_add(&r.vq, seg, 4, 4, token), 0);
@@ -196,7 +196,8 @@ static void v2_7_13_1_descriptors_as_written(void)
     struct via_seg seg[3] = {{{0x1111}, 16}, {{0x2222}, 32}, {{0x3333}, 64}};
     for (unsigned indirect = 0; indirect < 2; indirect++) {
         CHECK(ring_open(&r, NUM, indirect ? 3 : 0, false, 0));
-        CHECK_EQ(via_vq_add(&r.vq, seg, 1, 0, token), 0); /* so that the next one is not the first */
+        CHECK_EQ(via_vq_add(&r.vq, seg, 1, 0, token), 0);                            /* so that the next one is not the first */
+        CHECK_EQ(via_shm_get16(&r.desc[via_shm_get16(&r.avail->ring[0])].flags), 0); /* one segment needs no table */
         CHECK_EQ(via_vq_add(&r.vq, seg, 1, 2, token), 0);
         uint16_t head = via_shm_get16(&r.avail->ring[1]), at = head;
         const struct via_desc *d = r.desc;
