@@ -14,7 +14,7 @@
 #define PAGE 4096u
 #define PHYS_OWN UINT64_C(0x40000000) /* where the driver's memory lies in its own, made up, physical address space */
 #define PHYS_POOL UINT64_C(0x1000000)
-#define BUS_LOW UINT64_C(0x80000000)    /* window: the lower half on the device's bus */
+#define BUS_LOW UINT64_C(0x80000000)    /* window: the lower bank on the device's bus */
 #define BUS_HIGH UINT64_C(0x2000000000) /* and the upper one, far away */
 #define SECRET 65536u                   /* bytes of driver memory full of the canary */
 
@@ -43,10 +43,10 @@ static int share_direct(struct via_drive_memory *m, struct via_err *err)
     return 0;
 }
 
-/* Two banks, so that what crosses the middle of the memory is in two places on the bus. */
+/* Two banks, so that what crosses from one to the other is in two places on the bus. The rings stay whole: data are divided. */
 static int share_window(struct via_drive_memory *m, struct via_err *err)
 {
-    uint64_t half = round_up(m->own.len / 2, PAGE);
+    uint64_t half = round_up(m->rings.len + (m->own.len - m->rings.len) / 2, PAGE);
     int r = share_direct(m, err);
     if (r)
         return r;
@@ -106,7 +106,6 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
         m->pool.len = rings + round_up(need->slots, PAGE);
         r = share_pool(m, rings, err);
     } else {
-        /* The rings come first: they lie in the first bank, whole. */
         m->rings = (struct via_arena){via_arena_take(&m->priv, rings), rings, 0};
         r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : share_direct(m, err);
     }
