@@ -53,14 +53,26 @@ enum {
 /* ------------------------------------------------------------------ wrapped scalars */
 
 /* Little-endian words as they lie in shared memory and in messages. */
-typedef struct { uint16_t raw; } via_le16;
-typedef struct { uint32_t raw; } via_le32;
-typedef struct { uint64_t raw; } via_le64;
+typedef struct {
+    uint16_t raw;
+} via_le16;
+typedef struct {
+    uint32_t raw;
+} via_le32;
+typedef struct {
+    uint64_t raw;
+} via_le64;
 
 /* Addresses of different spaces, which can't be mixed without a compile error. */
-typedef struct { uint64_t v; } via_iova; /* what stands on a ring: the device's address */
-typedef struct { uint64_t v; } via_gpa;  /* guest-physical */
-typedef struct { uint64_t v; } via_uva;  /* a vhost-user front-end's user address */
+typedef struct {
+    uint64_t v;
+} via_iova; /* what stands on a ring: the device's address */
+typedef struct {
+    uint64_t v;
+} via_gpa; /* guest-physical */
+typedef struct {
+    uint64_t v;
+} via_uva; /* a vhost-user front-end's user address */
 
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #define VIA_SWAP16(x) __builtin_bswap16(x)

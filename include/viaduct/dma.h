@@ -57,10 +57,7 @@ static inline VIA_MUST_USE int via_dma_map(struct via_dma *d, const struct via_s
  * The device is done: `written` bytes of the writable buffers, counted from the first one's start, are the driver's to
  * read; what lies behind is as it was before map.
  */
-static inline void via_dma_unmap(struct via_dma *d, struct via_mapping *m, uint32_t written)
-{
-    d->ops->unmap(d, m, written);
-}
+static inline void via_dma_unmap(struct via_dma *d, struct via_mapping *m, uint32_t written) { d->ops->unmap(d, m, written); }
 
 /*
  * Hand a mapping to and fro without ending it. To the CPU: `written` bytes of the writable buffers arrive. To the
@@ -84,7 +81,8 @@ struct via_direct {
     const struct via_phys_range *range; /* sorted by ptr, not overlapping; the caller's */
     unsigned n;
 };
-/* -VIA_EINVAL: ranges empty, wrapping, unsorted or overlapping (in ptr or in phys). A buffer that spans adjacent ranges takes several segments. */
+/* -VIA_EINVAL: ranges empty, wrapping, unsorted or overlapping (in ptr or in phys). A buffer that spans adjacent ranges takes several
+ * segments. */
 VIA_MUST_USE int via_direct_init(struct via_direct *, const struct via_phys_range *range, unsigned n);
 
 /* ------------------------------------------------------------------ window: a bus sees memory at offsets, in banks */
@@ -106,8 +104,8 @@ VIA_MUST_USE int via_window_init(struct via_window *, struct via_dma *next, cons
 
 /*
  * A pool: memory that the device may see, cut into slots. One a device or one for several; each queue has a via_bounce
- * of its own over it, with a cache of slots, and only refills of that cache and mappings of more than a slot meet other queues: on atomic words of
- * the free map, never on a lock.
+ * of its own over it, with a cache of slots, and only refills of that cache and mappings of more than a slot meet other queues: on atomic
+ * words of the free map, never on a lock.
  */
 #define VIA_POOL_SLOT 4096u
 
@@ -123,8 +121,8 @@ struct via_pool {
      * it notes or signals and calls nothing here.
      */
     void (*wake)(struct via_pool *, uint64_t queues);
-    _Atomic uint64_t hungry; /* queues (bit: their number) that were told -VIA_EAGAIN */
-    uint8_t apart[64];       /* what every unmap reads above, what only refills and large mappings write below: not in one cache line */
+    _Atomic uint64_t hungry;     /* queues (bit: their number) that were told -VIA_EAGAIN */
+    uint8_t apart[64];           /* what every unmap reads above, what only refills and large mappings write below: not in one cache line */
     _Atomic uint32_t claimed;    /* slots that are not free here: mapped, or in a queue's cache */
     _Atomic uint32_t high_water; /* most of them at any time */
 };
@@ -147,27 +145,27 @@ struct via_bounce_stats {
 struct via_bounce {
     struct via_dma dma;
     struct via_pool *pool;
-    unsigned queue;    /* 0 to 63, this object's number among the pool's users */
+    unsigned queue;     /* 0 to 63, this object's number among the pool's users */
     bool under_reports; /* quirk: the device's used lengths may be too small (legacy 2.7.8.3...): clear before, copy all back */
     uint32_t cache_max; /* slots kept at hand */
     uint32_t cached;
-    uint32_t hint;      /* word of the free map to look at first */
+    uint32_t hint; /* word of the free map to look at first */
     uint32_t cache[VIA_BOUNCE_CACHE];
     struct via_bounce_stats stats;
 };
 
 /*
- * cache_max: at most VIA_BOUNCE_CACHE; it is cut to a sixteenth of the pool. A mapping of no more slots than the pool has without the caches of
- * all its other users never waits in vain (core/dma/pool.c says why); one that wants more, or one run where the pool is in
- * pieces and m->cap small, may wait for an idle user's via_bounce_drain. More than the whole pool is -VIA_E2BIG.
+ * cache_max: at most VIA_BOUNCE_CACHE; it is cut to a sixteenth of the pool. A mapping of no more slots than the pool has without the
+ * caches of all its other users never waits in vain (core/dma/pool.c says why); one that wants more, or one run where the pool is in pieces
+ * and m->cap small, may wait for an idle user's via_bounce_drain. More than the whole pool is -VIA_E2BIG.
  */
 VIA_MUST_USE int via_bounce_init(struct via_bounce *, struct via_pool *, unsigned queue, uint32_t cache_max);
 /* Give the cached slots back to the pool. */
 void via_bounce_drain(struct via_bounce *);
 
 /*
- * Take a buffer from the pool itself: what is filled in there needs no copy, map finds it by its address. Contiguous, len bytes up to 64 slots,
- * zeroed. NULL: none free now (this queue is then hungry, as with -VIA_EAGAIN). Owned by the caller until via_bounce_free.
+ * Take a buffer from the pool itself: what is filled in there needs no copy, map finds it by its address. Contiguous, len bytes up to 64
+ * slots, zeroed. NULL: none free now (this queue is then hungry, as with -VIA_EAGAIN). Owned by the caller until via_bounce_free.
  */
 void *via_bounce_alloc(struct via_bounce *, size_t len);
 void via_bounce_free(struct via_bounce *, void *ptr, size_t len);

@@ -39,8 +39,8 @@ struct via_sock_rx {
 void via_sock_rx_init(struct via_sock_rx *);
 void via_sock_rx_close(struct via_sock_rx *); /* closes descriptors of an unfinished message */
 /*
- * 1: rx->msg is whole and its descriptors are the caller's (close-on-exec). 0: not yet. -VIA_ENODEV: the peer closed in order. -VIA_EPROTO: more than 8
- * descriptors, truncated control data, a bad header, or a close in the middle of a message. Nothing leaks.
+ * 1: rx->msg is whole and its descriptors are the caller's (close-on-exec). 0: not yet. -VIA_ENODEV: the peer closed in order. -VIA_EPROTO:
+ * more than 8 descriptors, truncated control data, a bad header, or a close in the middle of a message. Nothing leaks.
  */
 VIA_MUST_USE int via_sock_recv(int fd, struct via_sock_rx *rx, struct via_err *err);
 /* Waits at most timeout_ms for a whole message: -VIA_ETIMEDOUT. */
@@ -61,16 +61,16 @@ VIA_MUST_USE int via_memory_create(struct via_memory *, const char *name, size_t
 void via_memory_destroy(struct via_memory *);
 
 /*
- * A peer's region: map len bytes from offset of its descriptor (offset need not be page-aligned). Refused: neither memory (memfd, tmpfs, hugetlbfs)
- * nor a file on a disk, beyond the file's end, not writable. A peer that shrinks the file later does not kill us: the pages turn into
- * zeroes of our own and `dead` is set.
+ * A peer's region: map len bytes from offset of its descriptor (offset need not be page-aligned). Refused: neither memory (memfd, tmpfs,
+ * hugetlbfs) nor a file on a disk, beyond the file's end, not writable. A peer that shrinks the file later does not kill us: the pages turn
+ * into zeroes of our own and `dead` is set.
  */
 struct via_mapped {
     uint8_t *ptr; /* the byte at offset */
     size_t len;
-    void *map;    /* what to unmap */
+    void *map; /* what to unmap */
     size_t map_len;
-    size_t page;  /* bytes in a page of it (hugetlbfs: large) */
+    size_t page; /* bytes in a page of it (hugetlbfs: large) */
     _Atomic bool dead;
     struct via_mapped *next; /* the SIGBUS handler's list: an open object must not move */
 };
@@ -83,9 +83,9 @@ struct via_watch {
     int fd;
     void (*ready)(struct via_watch *, uint32_t events); /* EPOLLIN ... */
 };
-struct via_poller { /* asked for work before the loop sleeps, and while it polls */
-    bool (*poll)(struct via_poller *);  /* true: did something */
-    bool (*arm)(struct via_poller *);   /* about to sleep: ask to be notified; true: there is work after all */
+struct via_poller {                    /* asked for work before the loop sleeps, and while it polls */
+    bool (*poll)(struct via_poller *); /* true: did something */
+    bool (*arm)(struct via_poller *);  /* about to sleep: ask to be notified; true: there is work after all */
     struct via_poller *next;
 };
 #define VIA_LOOP_DUE 64u
@@ -95,14 +95,15 @@ struct via_loop {
     struct via_poller *pollers;
     uint32_t poll_max_ns, poll_ns; /* adaptive polling: how long at most, and now; 0: never */
     uint64_t sleeps, polls, poll_hits;
-    unsigned busy;             /* rounds in a row that pollers found work in */
-    struct via_poller *cursor; /* the next to ask */
+    unsigned busy;                       /* rounds in a row that pollers found work in */
+    struct via_poller *cursor;           /* the next to ask */
     struct via_watch *due[VIA_LOOP_DUE]; /* reported, not called yet; NULL: removed meanwhile */
 };
 VIA_MUST_USE int via_loop_init(struct via_loop *, uint32_t poll_max_ns, struct via_err *err);
 void via_loop_close(struct via_loop *);
 VIA_MUST_USE int via_loop_add(struct via_loop *, struct via_watch *, uint32_t events);
-/* Before its fd is closed (the peer holds a copy that would keep epoll going). Safe inside a callback, its own included: no stale call follows. */
+/* Before its fd is closed (the peer holds a copy that would keep epoll going). Safe inside a callback, its own included: no stale call
+ * follows. */
 void via_loop_remove(struct via_loop *, struct via_watch *);
 void via_loop_add_poller(struct via_loop *, struct via_poller *);
 void via_loop_remove_poller(struct via_loop *, struct via_poller *);
@@ -111,8 +112,8 @@ VIA_MUST_USE int via_loop_once(struct via_loop *, int timeout_ms);
 /* Rounds until loop->stop. */
 VIA_MUST_USE int via_loop_run(struct via_loop *);
 
-int via_event_create(void);       /* an eventfd, non-blocking, close-on-exec */
-void via_event_signal(int fd);    /* never blocks; a peer's descriptor may be anything */
+int via_event_create(void);    /* an eventfd, non-blocking, close-on-exec */
+void via_event_signal(int fd); /* never blocks; a peer's descriptor may be anything */
 void via_event_clear(int fd);
 
 /* ------------------------------------------------------------------ files as block stores */
@@ -120,22 +121,23 @@ void via_event_clear(int fd);
 struct via_file_cfg {
     const char *path;
     bool read_only;
-    bool direct; /* O_DIRECT */
+    bool direct;    /* O_DIRECT */
     unsigned depth; /* requests at once */
 };
 /* host/file.c: io_uring; what lies in memory anyway (tmpfs) is done at once, in place. One thread opens, uses and closes a file. */
 struct via_file;
 VIA_MUST_USE int via_file_open(struct via_file **, const struct via_file_cfg *, struct via_err *err);
 struct via_blk_store *via_file_store(struct via_file *);
-void via_file_limits(const struct via_file *, struct via_blk_limits *); /* capacity, blk_size, physical_size, opt_io, discard, write_zeroes, read_only, id */
-int via_file_fd(const struct via_file *);          /* becomes readable when completions are due (registered eventfd) */
+void via_file_limits(const struct via_file *,
+                     struct via_blk_limits *); /* capacity, blk_size, physical_size, opt_io, discard, write_zeroes, read_only, id */
+int via_file_fd(const struct via_file *);      /* becomes readable when completions are due (registered eventfd) */
 /*
  * Hand queued requests to the kernel: once a batch. Reap right after it: what ended at once (cached reads) is there, and the
  * descriptor does not tell of it.
  */
 void via_file_submit(struct via_file *);
-bool via_file_due(const struct via_file *);        /* there is something to reap: no system call, for pollers */
-unsigned via_file_reap(struct via_file *);         /* call done for what ended; their number */
-void via_file_close(struct via_file *);            /* nothing may be in flight */
+bool via_file_due(const struct via_file *); /* there is something to reap: no system call, for pollers */
+unsigned via_file_reap(struct via_file *);  /* call done for what ended; their number */
+void via_file_close(struct via_file *);     /* nothing may be in flight */
 
 #endif

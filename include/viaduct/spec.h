@@ -115,7 +115,7 @@ struct via_blk_range { /* 5.2.6: discard, write zeroes */
 };
 
 struct via_blk_config { /* 5.2.4; all offsets are fixed, there is no padding */
-    via_le64 capacity; /* in 512-byte sectors */
+    via_le64 capacity;  /* in 512-byte sectors */
     via_le32 size_max;
     via_le32 seg_max;
     via_le16 cylinders;

@@ -39,7 +39,7 @@ static void lists_behave_as_one_run(void)
                     CHECK_EQ(via_spans_write(s, 3, off, ref, len), want);
                     CHECK(off > 12 || memcmp(mem + off, ref, want) == 0);
                     int n = via_spans_cut(s, 3, off, len, out, 3);
-                    CHECK_EQ(n < 0, len > 0 && want < len);
+                    CHECK_EQ(n<0, len> 0 && want < len);
                     CHECK(n < 0 || via_spans_len(out, (unsigned)n) == len);
                 }
 }

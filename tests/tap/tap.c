@@ -54,15 +54,9 @@ void tap_fail_eq(const char *file, int line, const char *what, int64_t got, int6
     put("\n");
 }
 
-void tap_skip(const char *why)
-{
-    skipped = why;
-}
+void tap_skip(const char *why) { skipped = why; }
 
-bool tap_failed(void)
-{
-    return failed;
-}
+bool tap_failed(void) { return failed; }
 
 int tap_run(const struct tap_test *test, size_t n)
 {
