@@ -66,7 +66,8 @@ def drive_on_qemu_storage_daemon_with_two_queues(s):
 def drive_on_qemu_storage_daemon_with_a_small_pool(s):
     disk = Disk(s)
     back = s.storage_daemon(disk.path, s.path("back"))
-    told = drive(s, s.path("back"), "load", "--mix=randrw:50", "--verify", "--seconds=2", "--pool-size=256K", "--block-size=64K", "--depth=32")
+    told = drive(s, s.path("back"), "load", "--mix=randrw:50", "--verify", "--seconds=2", "--pool-size=256K",
+                 "--block-size=64K", "--depth=32")
     expect(told["speed"]["eagain"] > 0, "a pool of 256K never was full")
     expect(told["pool"]["high_water"] <= told["pool"]["slots"], "more slots in use than there are")
     back.stop()

@@ -99,7 +99,8 @@ class Rig:
         return process, socket
 
     def drive(self, *words, status=0, **more):
-        done = subprocess.run([VIADUCT, "drive", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False, **more)
+        done = subprocess.run([VIADUCT, "drive", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE,
+                              check=False, **more)
         check(done.returncode == status, f"drive {' '.join(words)}: status {done.returncode}, wanted {status}: {done.stderr.decode()}")
         return done
 
@@ -204,7 +205,8 @@ def lost_writes(rig):
     rig.write("disk.img", bytes(SIZE))
     process, socket = rig.back_end(BLK)
     try:
-        loading = subprocess.Popen([VIADUCT, "drive", "--mix=randwrite", "--verify", "--seconds=1.5", socket, "load"], stdin=subprocess.DEVNULL,
+        loading = subprocess.Popen([VIADUCT, "drive", "--mix=randwrite", "--verify", "--seconds=1.5", socket, "load"],
+                                   stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         with open(rig.image, "r+b") as f:
             while loading.poll() is None:
@@ -223,7 +225,8 @@ def lies(rig, lie, way):
     process, socket = rig.back_end(HOSTILE, f"--lie={lie}", "--after=5")
     try:
         begun = time.monotonic()
-        said = rig.drive(*WAYS[way], "--check", "--timeout=1", "--depth=4", "--block-size=32K", socket, "out", "/dev/null", status=1).stderr.decode()
+        said = rig.drive(*WAYS[way], "--check", "--timeout=1", "--depth=4", "--block-size=32K", socket, "out", "/dev/null",
+                         status=1).stderr.decode()
         check(LIES[lie] in said, said)
         check("misuse" not in said, said)
         check(time.monotonic() - begun < 20, "it took too long")
@@ -235,7 +238,8 @@ def killed(rig):
     """A back-end that dies by the way is an error, not a hang."""
     rig.write("disk.img", rig.data)
     process, socket = rig.back_end(BLK)
-    loading = subprocess.Popen([VIADUCT, "drive", "--seconds=50", socket, "load"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    loading = subprocess.Popen([VIADUCT, "drive", "--seconds=50", socket, "load"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE)
     try:
         time.sleep(0.5)
@@ -267,7 +271,8 @@ def attacked(rig, way, finds):
     rig.write("disk.img", rig.data)
     rig.serial += 1
     socket, canaries, report = rig.path(f"{rig.serial}.sock"), rig.path(f"{rig.serial}.canaries"), rig.path("attack.json")
-    process = subprocess.Popen([HOSTILE, f"--socket-path={socket}", f"--blk-file={rig.image}", f"--canaries={canaries}"], stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([HOSTILE, f"--socket-path={socket}", f"--blk-file={rig.image}", f"--canaries={canaries}"],
+                               stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE)
     try:
         out = rig.drive(*WAYS[way], "--check", "--probe=16", f"--canary-out={canaries}", f"--json={report}", socket, "out", "-").stdout
