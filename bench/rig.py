@@ -97,15 +97,19 @@ def figure(values, unit, where, **more):
 
 
 def steady(build, measure, times):
-    """Measure so often; keep what saw the processors equally far apart before and after, of the class with more of it."""
-    kept = {}
-    for number in range(times):
+    """Measure until so many results saw the processors equally far apart, before and after; three times as often at most."""
+    kept = {"none": []}
+    most = "none"
+    for number in range(3 * times):
         before = placement(build)
         got = measure(number)
         after = placement(build)
-        say(f"  {number + 1}/{times}: {got}, {before}" + ("" if before == after else f" to {after}"))
+        say(f"  {number + 1}: {got}, {before}" + ("" if before == after else f" to {after}"))
         if before == after:
             kept.setdefault(before, []).append(got)
-    if not kept:
+        most = max(kept, key=lambda where: len(kept[where]))
+        if len(kept[most]) >= times:
+            break
+    if not kept[most]:
         raise SystemExit("bench: the processors moved during every run; try again")
-    return max(kept.items(), key=lambda item: len(item[1]))
+    return most, kept[most]

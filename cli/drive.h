@@ -3,6 +3,7 @@
 #ifndef VIADUCT_CLI_DRIVE_H
 #define VIADUCT_CLI_DRIVE_H
 
+#include <time.h>
 #include <viaduct/driver.h>
 #include <viaduct/vhost.h>
 
@@ -10,6 +11,14 @@
 
 #define VIA_DRIVE_CANARY 32u /* bytes */
 #define VIA_DRIVE_QUEUES 16u
+
+/* Nanoseconds, monotonic. */
+static inline uint64_t via_drive_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
 
 struct via_drive;
 struct via_neighbour;
@@ -157,7 +166,6 @@ struct via_drive {
     } probed;
 };
 
-uint64_t via_drive_clock(void);
 VIA_MUST_USE int via_drive_connect(struct via_drive *); /* up to the features and config space */
 VIA_MUST_USE int via_drive_start(struct via_drive *);   /* memory, queues, running */
 void via_drive_stop(struct via_drive *);                /* what is left is ended with -VIA_ENODEV */

@@ -14,13 +14,6 @@
 #define SPINS_PER_LOOK 1024u /* polling: rounds between two looks at the clock and the socket */
 #define NAP_MS 250
 
-uint64_t via_drive_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
 struct via_drive_io *via_drive_io_new(struct via_drive *d, uint32_t len)
 {
     struct via_drive_io *io = calloc(1, sizeof(*io) + d->span_max * sizeof(struct via_span));

@@ -20,26 +20,6 @@ int via_back_init(struct via_back *b, const struct via_back_cfg *cfg)
     return 0;
 }
 
-int via_back_break(struct via_back *b, const char *what, uint64_t got, uint64_t limit)
-{
-    b->broken = true;
-    return via_fault_set(&b->fault, -VIA_EPROTO, what, got, limit);
-}
-
-int via_back_refuse(struct via_back *b, int result, const char *what, uint64_t got, uint64_t limit)
-{
-    b->preset = via_fault_set(&b->fault, result, what, got, limit);
-    return 0;
-}
-
-void via_back_take_fds(struct via_back *b, struct via_vu_msg *m, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        b->act.fd[i] = m->fd[i];
-        m->fd[i] = -1;
-    }
-}
-
 /* A private copy to judge; what the message does not bring is 0. */
 static void keep(struct via_back *b, const struct via_vu_msg *m)
 {

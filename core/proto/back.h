@@ -8,6 +8,7 @@
 
 #include "message.h"
 
+/* back_verdict.c */
 /* The front-end broke the rules: the session ends here. */
 int via_back_break(struct via_back *b, const char *what, uint64_t got, uint64_t limit);
 /* Only this request fails. */

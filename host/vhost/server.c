@@ -5,50 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server.h"
 
-#define WARNINGS_MAX 16u     /* a connection: what it says must not fill anybody's disk */
 #define MESSAGES_A_ROUND 16u /* a flood of messages keeps no ring from its turn */
-
-/* ------------------------------------------------------------------ small helpers */
-
-void via_server_fd_put(int *fd, int with)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = with;
-}
-
-int via_server_fd_check(int fd, const char *what, unsigned index, struct via_err *err)
-{
-    struct statx st;
-    if (fd < 0)
-        return 0;
-    /* DONT_SYNC: a file system that the peer serves by itself (FUSE) is not asked, so it can't let us wait. */
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0 && ((st.stx_mode & S_IFMT) == 0 || S_ISFIFO(st.stx_mode)))
-        return fcntl(fd, F_SETFL, O_NONBLOCK) == 0
-                   ? 0
-                   : via_err_set(err, -VIA_EBADF, "ring %u: the front-end's %s descriptor can't be used", index, what);
-    return via_err_set(err, -VIA_EPROTO, "ring %u: the front-end's %s descriptor is neither an eventfd nor a pipe", index, what);
-}
-
-void via_server_warn(struct via_server *s, const struct via_err *what)
-{
-    struct via_err last;
-    if (s->warnings >= WARNINGS_MAX)
-        return;
-    if (++s->warnings == WARNINGS_MAX) {
-        (void)via_err_set(&last, 0, "%.230s (and no more warnings about this connection)", what->text);
-        what = &last;
-    }
-    if (s->ops->warn)
-        s->ops->warn(s, what);
-    else
-        fprintf(stderr, "vhost-user: %s\n", what->text);
-}
 
 unsigned via_server_inflight(const struct via_server *s)
 {
@@ -58,25 +19,6 @@ unsigned via_server_inflight(const struct via_server *s)
             n += via_pump_inflight(&s->ring[i].pump);
     return n;
 }
-
-static void socket_pause(struct via_server *s)
-{
-    if (s->watch.fd >= 0)
-        via_loop_remove(s->loop, &s->watch);
-    s->watch.fd = -1;
-}
-
-static void end_with(struct via_server *s, const struct via_err *why)
-{
-    if (!s->open || s->ending)
-        return;
-    s->why = *why;
-    s->ending = true;
-    socket_pause(s);
-}
-
-void via_server_fail(struct via_server *s, const struct via_err *err) { end_with(s, err); }
-void via_server_end(struct via_server *s) { end_with(s, &(struct via_err){.text = ""}); }
 
 /* ------------------------------------------------------------------ actions */
 
@@ -273,7 +215,7 @@ static bool socket_message(struct via_server *s)
         return !s->ending;
     }
     s->waiting = act;
-    socket_pause(s);
+    via_server_pause(s);
     return false;
 }
 
@@ -344,7 +286,7 @@ void via_server_close(struct via_server *s)
         return;
     VIA_ASSERT(via_server_inflight(s) == 0);
     s->open = false;
-    socket_pause(s);
+    via_server_pause(s);
     via_loop_remove_poller(s->loop, &s->poller);
     rings_stop(s);
     for (unsigned i = 0; i < s->cfg.queues; i++) {

@@ -8,6 +8,8 @@
 /* End the connection because of err. Ends at the loop's next round at the earliest: safe to call from anywhere. */
 void via_server_fail(struct via_server *, const struct via_err *err);
 void via_server_warn(struct via_server *, const struct via_err *what);
+/* Read nothing more from the front-end. */
+void via_server_pause(struct via_server *);
 
 /* Close *fd and put the new one there. */
 void via_server_fd_put(int *fd, int with);
