@@ -42,7 +42,7 @@ static uint32_t answer(struct via_req *req)
 static void lie(struct rig_back *b, struct via_req *req)
 {
     uint32_t head = req->chain.head, all = (uint32_t)req->chain.in_len;
-    switch (b->lie) {
+    switch (atomic_load(&b->lie)) {
     case RIG_WRONG_ID:
         raw_used(req, head + RIG_NUM / 2, all, 1);
         break;
