@@ -341,7 +341,7 @@ static void stop_ready(struct via_watch *w, uint32_t events)
 
 int via_guard_open(struct via_guard **out, const struct via_guard_cfg *cfg, struct via_err *err)
 {
-    if (cfg->pool_bytes < 16 * VIA_POOL_SLOT || cfg->pool_bytes % VIA_POOL_SLOT || cfg->pool_bytes > UINT32_MAX)
+    if (cfg->pool_bytes / VIA_POOL_SLOT < 16 || cfg->pool_bytes % VIA_POOL_SLOT || cfg->pool_bytes > UINT32_MAX)
         return via_err_set(err, -VIA_EINVAL, "a pool of %zu bytes: take a multiple of %u from %u to 4 GiB", cfg->pool_bytes, VIA_POOL_SLOT,
                            16 * VIA_POOL_SLOT);
     if (cfg->queues == 0 || cfg->queues > VIA_BACK_QUEUES_MAX)

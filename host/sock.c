@@ -117,7 +117,7 @@ int via_sock_connect(const char *path, int timeout_ms, struct via_err *err)
         int e = errno;
         bool may_come = e == ENOENT || e == ECONNREFUSED || e == EAGAIN || e == EINTR;
         if (may_come && via_clock_ms() < end) {
-            nanosleep(&(struct timespec){.tv_nsec = CONNECT_RETRY_MS * 1000000}, NULL);
+            nanosleep(&(struct timespec){.tv_nsec = CONNECT_RETRY_MS * 1000000L}, NULL);
             continue;
         }
         close(fd);

@@ -26,7 +26,11 @@
 
 static uint32_t words_of(const struct via_pool *p) { return (p->slots + (WORD - 1)) / WORD; }
 
-static uint64_t mask_of(uint32_t bit, uint32_t n) { return (~0ull >> (WORD - n)) << bit; }
+static uint64_t mask_of(uint32_t bit, uint32_t n)
+{
+    VIA_ASSERT(n >= 1 && n <= WORD && bit < WORD);
+    return (~0ull >> (WORD - n)) << bit;
+}
 
 bool via_pool_reserve(struct via_pool *p, uint32_t n)
 {

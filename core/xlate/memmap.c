@@ -15,7 +15,7 @@ static unsigned find(const struct via_memmap *map, uint64_t addr)
     const struct via_region *r = map->region;
     for (unsigned n = map->n; n > 1;) {
         unsigned half = n / 2;
-        r += half * (unsigned)(r[half].gpa <= addr);
+        r += (size_t)(half * (unsigned)(r[half].gpa <= addr));
         n -= half;
     }
     return (unsigned)(r - map->region);

@@ -288,7 +288,7 @@ static int child_status(bool handler, bool fault)
             _exit(1);
         handled = 0;
         if (fault)
-            handled = *(volatile char *)p;
+            handled = *(volatile unsigned char *)p;
         else
             raise(SIGBUS);
         _exit(0);

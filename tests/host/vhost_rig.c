@@ -168,7 +168,8 @@ unsigned rig_fds(void)
     DIR *d = opendir("/proc/self/fd");
     while (d && readdir(d))
         n++;
-    closedir(d);
+    if (d)
+        closedir(d);
     return n;
 }
 
