@@ -2,6 +2,7 @@
 """The disk that a guest checks: an ext4 file system with a tree of real files and the list of their SHA-256 sums, made without
 root. And the host's judgement of it afterwards."""
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -87,6 +88,8 @@ def master():
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.exists(path):
             return path
+        for old in glob.glob(os.path.join(CACHE, "disk-*.img")):
+            os.unlink(old)
         with tempfile.TemporaryDirectory(dir=CACHE, prefix="tree.") as top:
             make_tree(top)
             half = path + ".half"
@@ -96,6 +99,14 @@ def master():
             expect(done.returncode == 0, "mke2fs failed: %s" % done.stdout.decode())
             os.rename(half, path)
     return path
+
+
+def block_of(disk, name):
+    """Where in the image the last but one block of a file lies."""
+    told = tool(["debugfs", "-R", "blocks " + name, disk.path]).stdout.decode().split()
+    super_block = tool(["dumpe2fs", "-h", disk.path]).stdout.decode().splitlines()
+    size = [int(line.split(":")[1]) for line in super_block if line.startswith("Block size:")]
+    return [int(word) for word in told if word.isdigit()][-2] * size[0]
 
 
 class Disk:

@@ -58,6 +58,8 @@ def initramfs(kernel_dir):
     with open(os.path.join(CACHE, "initramfs.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
+            for old in glob.glob(os.path.join(CACHE, "initramfs-*.gz")):
+                os.unlink(old)
             with open(path + ".half", "wb") as f:
                 f.write(gzip.compress(data, 1))
             os.rename(path + ".half", path)
