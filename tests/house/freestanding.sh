@@ -6,6 +6,7 @@ set -u
 root=${1:-$(dirname "$0")/../..}
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/viaduct-freestanding.XXXXXX") || exit 1
 trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' INT TERM
 n=0
 failed=0
 

@@ -12,6 +12,7 @@ done
 
 work=$(mktemp -d "$cache/unpack.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' INT TERM
 cd "$work"
 
 package_of() { # APT-OPTIONS...: what linux-image-cloud-amd64 depends on now
