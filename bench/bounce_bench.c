@@ -3,10 +3,11 @@
  * What bounce costs beside its copy, as one JSON object.
  *
  * bounce_over_memcpy_*: throughput of map + copy + unmap over that of memcpy alone. Both walk through the driver's memory, a working set
- * far larger than the caches, so each buffer is cold when its turn comes. Buffers take turns: one goes to the device (out: copied by map),
- * the next comes from it (in: copied by unmap). memcpy copies the same kind of buffers in the same directions, and the other side of its
- * copies is the slots that bounce takes for them, which one mapping at a time keeps using: pool places are as warm for one as for the
- * other. In a round the working set is walked once in chunks, bounce and memcpy in turn; in the next round they change chunks.
+ * far larger than the caches, in the same shuffled order, so each buffer is cold when its turn comes and no processor guesses it beforehand
+ * from the one before, as is so for a driver whose buffers are anybody's pages. Buffers take turns: one goes to the device (out: copied by
+ * map), the next comes from it (in: copied by unmap). memcpy copies the same kind of buffers in the same directions, and the other side of
+ * its copies is the slots that bounce takes for them, which one mapping at a time keeps using: pool places are as warm for one as for the
+ * other. In a round the working set is walked once in parts, bounce and memcpy in turn; in the next round they change parts.
  * Time is this thread's CPU time, so that who else wants the core counts for neither.
  *
  * bounce_fixed_ns: a map + unmap of one writable page, of which nothing was written: all but the copy. bounce_fixed_three_ns: the three
@@ -21,7 +22,7 @@
 #include <viaduct/dma.h>
 
 #define WORK (768ull << 20)
-#define CHUNK (8ull << 20)
+#define PART (8ull << 20)
 #define POOL (16ull << 20)
 #define ROUNDS 11
 
@@ -31,6 +32,7 @@ static struct via_direct direct;
 static struct via_phys_range range;
 static _Atomic uint64_t free_map[POOL / VIA_POOL_SLOT / 64];
 static uint8_t *work, *slots;
+static uint32_t order[WORK / 4096]; /* numbers of buffers, shuffled */
 static struct via_seg seg[8];
 static volatile unsigned failures; /* volatile: also keeps the loops */
 
@@ -52,11 +54,22 @@ static uint8_t *memory(size_t len)
     return p;
 }
 
-static double walk_bounce(uint8_t *chunk, size_t len)
+static void shuffle(uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        order[i] = i;
+    for (uint32_t i = n - 1; i > 0; i--) {
+        uint32_t k = (uint32_t)rand() % (i + 1), was = order[i];
+        order[i] = order[k];
+        order[k] = was;
+    }
+}
+
+static double walk_bounce(const uint32_t *part, size_t len)
 {
     double start = now();
-    for (size_t at = 0, i = 0; at + len <= CHUNK; at += len, i++) {
-        struct via_span buf = {chunk + at, len};
+    for (size_t i = 0; i < PART / len; i++) {
+        struct via_span buf = {work + part[i] * len, len};
         struct via_mapping m = {.seg = seg, .cap = via_array_len(seg)};
         failures += via_dma_map(&bounce.dma, &buf, i % 2 == 0, i % 2, &m) != 0;
         via_dma_unmap(&bounce.dma, &m, i % 2 ? (uint32_t)len : 0);
@@ -64,19 +77,19 @@ static double walk_bounce(uint8_t *chunk, size_t len)
     return now() - start;
 }
 
-static double walk_memcpy(uint8_t *chunk, size_t len)
+static double walk_memcpy(const uint32_t *part, size_t len)
 {
-    struct via_span buf = {chunk, len};
+    struct via_span buf = {work, len};
     struct via_mapping m = {.seg = seg, .cap = via_array_len(seg)};
     failures += via_dma_map(&bounce.dma, &buf, 0, 1, &m) != 0 || m.n_in != 1;
     uint8_t *place = slots + (seg[0].addr.v - pool.base);
     via_dma_unmap(&bounce.dma, &m, 0);
     double start = now();
-    for (size_t at = 0, i = 0; at + len <= CHUNK; at += len, i++)
+    for (size_t i = 0; i < PART / len; i++)
         if (i % 2)
-            via_shm_read(chunk + at, place, len);
+            via_shm_read(work + part[i] * len, place, len);
         else
-            via_shm_write(place, chunk + at, len);
+            via_shm_write(place, work + part[i] * len, len);
     return now() - start;
 }
 
@@ -96,13 +109,14 @@ static void report(const char *name, double *value, const char *unit, const char
 static void over_memcpy(const char *name, size_t len)
 {
     double value[ROUNDS];
+    shuffle((uint32_t)(WORK / len));
     for (int i = -1; i < ROUNDS; i++) { /* the first one warms up */
         double copy = 0, both = 0;
-        for (size_t at = 0; at < WORK; at += CHUNK)
-            if ((at / CHUNK + (size_t)(i + 1)) % 2)
-                both += walk_bounce(work + at, len);
+        for (size_t part = 0; part < WORK / PART; part++)
+            if ((part + (size_t)(i + 1)) % 2)
+                both += walk_bounce(order + part * (PART / len), len);
             else
-                copy += walk_memcpy(work + at, len);
+                copy += walk_memcpy(order + part * (PART / len), len);
         if (i >= 0)
             value[i] = copy / both;
     }

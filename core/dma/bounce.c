@@ -266,32 +266,81 @@ static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
     }
 }
 
-/* The usual case: each buffer fits into a slot, and the cache has as many. No word that others write is touched. false: it is another. */
-static bool map_at_hand(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+/*
+ * The usual case has a way of its own, short enough for a processor to begin the next request's copy while this one's lasts: each buffer
+ * fits into a slot, the cache has as many, and no word that others write is touched. false: it is another case.
+ */
+#define AT_HAND 1u
+#define LINE 64u
+#define LARGE 1024u /* bytes */
+
+/* A driver's buffers are mostly cold: let the first lines come, to be read or to be written, while the slots are looked after. */
+static inline void fetch(const struct via_span *buf, unsigned n, bool to_write)
+{
+    for (unsigned i = 0; i < n; i++)
+        for (size_t at = 0; at < 8 * LINE && buf[i].len >= LARGE; at += LINE) {
+            if (to_write)
+                __builtin_prefetch((const char *)buf[i].ptr + at, 1);
+            else
+                __builtin_prefetch((const char *)buf[i].ptr + at, 0);
+        }
+}
+
+static inline bool map_at_hand(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
     const struct via_pool *p = b->pool;
     const uint32_t *slot = b->cache + b->cached;
-    if (out + in > b->cached)
+    unsigned n = out + in;
+    if (n > b->cached || n > m->cap || !n || b->under_reports)
         return false;
-    for (unsigned i = 0; i < out + in; i++) {
+    fetch(buf, out, false);
+    for (unsigned i = 0; i < n; i++) {
         uint64_t off = (uintptr_t)buf[i].ptr % SLOT;
         if (buf[i].len - 1 >= SLOT - off || is_ours(p, &buf[i])) /* an empty one, too */
             return false;
         m->seg[i] = (struct via_seg){{p->base + *--slot * SLOT + off}, (uint32_t)buf[i].len};
     }
-    b->cached -= out + in;
-    b->stats.in_use += out + in;
-    via_segs_close(&(struct via_segs){m->seg, m->cap, out + in}, out, buf, out, in, m);
+    b->cached -= n;
+    b->stats.in_use += n;
+    via_segs_close(&(struct via_segs){m->seg, m->cap, n}, out, buf, out, in, m);
+    m->way = AT_HAND;
+    for (unsigned i = 0; i < out; i++) {
+        via_shm_write(p->mem + (m->seg[i].addr.v - p->base), buf[i].ptr, buf[i].len);
+        b->stats.bytes_out += buf[i].len;
+    }
     return true;
+}
+
+static inline void unmap_at_hand(struct via_bounce *b, const struct via_mapping *m, uint64_t written)
+{
+    unsigned n = (unsigned)m->buf_out + m->buf_in;
+    uint32_t given = 0;
+    if (written)
+        fetch(m->buf + m->buf_out, m->buf_in, true);
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t off = m->seg[i].addr.v - b->pool->base;
+        if (i >= m->buf_out && written) {
+            uint64_t take = via_min64(m->seg[i].len, written);
+            arrive(b, m->buf[i].ptr, off, take);
+            written -= take;
+        }
+        given += put(b, (uint32_t)(off / SLOT), 1);
+    }
+    b->stats.in_use -= n;
+    put_done(b, given);
 }
 
 /* Any case. 0, or why not. */
 static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
     struct need need;
-    int r = measure(b->pool, buf, out + in, m->cap, &need);
+    struct via_segs s;
+    int r = via_segs_open(&s, m, out, in);
+    if (!r)
+        r = measure(b->pool, buf, out + in, m->cap, &need);
     if (r < 0)
         return r;
+    fetch(buf, out, false);
     if (!try_map(b, buf, out, in, &need, m)) {
         via_bounce_drain(b);
         via_pool_wait(b->pool, self(b));
@@ -301,21 +350,21 @@ static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned ou
         }
         via_pool_wait_over(b->pool, self(b));
     }
+    m->way = 0;
+    if (b->under_reports)
+        clear_in(b, m);
+    copy_out(b, m);
     return 0;
 }
 
 static int bounce_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
     struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
-    struct via_segs s;
-    int r = via_segs_open(&s, m, out, in);
-    if (!r && !map_at_hand(b, buf, out, in, m))
-        r = map_any(b, buf, out, in, m);
-    if (r < 0)
-        return r;
-    if (b->under_reports)
-        clear_in(b, m);
-    copy_out(b, m);
+    if (!map_at_hand(b, buf, out, in, m)) {
+        int r = map_any(b, buf, out, in, m);
+        if (r < 0)
+            return r;
+    }
     b->stats.maps++;
     if (b->stats.high_water < b->stats.in_use)
         b->stats.high_water = b->stats.in_use;
@@ -326,7 +375,11 @@ static void bounce_unmap(struct via_dma *dma, struct via_mapping *m, uint32_t wr
 {
     struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
     b->stats.unmaps++;
-    put_done(b, release(b, m->buf, m->buf_out, (unsigned)m->buf_out + m->buf_in, m->seg, m->seg + m->n_out + m->n_in, arrived(b, written)));
+    if (m->way == AT_HAND)
+        unmap_at_hand(b, m, written);
+    else
+        put_done(
+            b, release(b, m->buf, m->buf_out, (unsigned)m->buf_out + m->buf_in, m->seg, m->seg + m->n_out + m->n_in, arrived(b, written)));
 }
 
 static int bounce_sync(struct via_dma *dma, struct via_mapping *m, enum via_owner to, uint32_t written)

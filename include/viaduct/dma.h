@@ -21,6 +21,7 @@ struct via_mapping {
     uint16_t n_out, n_in;
     const struct via_span *buf; /* the mapped buffers: the list too stays the caller's, unchanged until unmap */
     uint16_t buf_out, buf_in;
+    uint16_t way; /* the strategy's own, from map to unmap */
 };
 
 enum via_owner { VIA_OWNER_CPU, VIA_OWNER_DEVICE };
