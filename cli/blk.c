@@ -16,6 +16,7 @@
 #define SEG_MAX 126u /* and header and status: what fits into a queue of 128, the smallest that is common */
 #define QUEUE_SIZE 1024u
 #define DEPTH 256u     /* requests at once, all queues together */
+#define POLL_US 50u    /* what waking up costs, about */
 #define SPAN_EXTRA 64u /* pieces that a request may have more than its descriptors */
 
 struct blk_options {
@@ -258,7 +259,7 @@ static int usage(FILE *to)
           "  --num-queues=N        queues, 1 to 64 (default 1)\n"
           "  --queue-size=N        largest queue to take, a power of two up to 32768 (default 1024)\n"
           "  --seg-max=N           data segments in a request (default 126); the front-end's queue must be at least 2 larger\n"
-          "  --poll-us=N           look for work up to N microseconds before sleeping (default 0)\n"
+          "  --poll-us=N           look for work up to N microseconds before sleeping (default 50)\n"
           "  --print-capabilities  tell what the program can do, as JSON\n"
           "  --help, --version\n",
           to);
@@ -388,7 +389,7 @@ static int parse(struct blk_options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     static struct blk blk = {.listener.fd = -1, .signals.fd = -1};
-    struct blk_options options = {.queues = 1, .queue_size = QUEUE_SIZE, .seg_max = SEG_MAX};
+    struct blk_options options = {.queues = 1, .queue_size = QUEUE_SIZE, .seg_max = SEG_MAX, .poll_us = POLL_US};
     struct via_err err = {.text = ""};
     int status = parse(&options, argc, argv);
     if (status >= 0)

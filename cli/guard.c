@@ -30,7 +30,7 @@ static const struct argp_option option_table[] = {
     {"back", OPT_BACK, "PATH", 0, "The back-end's socket", 0},
     {"pool-size", OPT_POOL, "BYTES", 0, "The memory a back-end gets for data, with K, M or G (64M)", 0},
     {"queues", OPT_QUEUES, "N", 0, "Offer at most so many queues (16)", 0},
-    {"poll-us", OPT_POLL, "US", 0, "Poll for so long before sleeping (0)", 0},
+    {"poll-us", OPT_POLL, "US", 0, "Poll for up to so long before sleeping, while that pays (20)", 0},
     {"under-reports", OPT_UNDER, NULL, 0, "The back-end's used lengths may be too small (legacy devices): copy whole buffers back", 0},
     {"json", OPT_JSON, "FILE", 0, "Write counters at exit, - for standard output", 0},
     {0},
@@ -164,7 +164,7 @@ int via_cmd_guard(int argc, char **argv)
         NULL,
         NULL,
         NULL};
-    struct options o = {.common = {.pool_bytes = DEFAULT_POOL, .queues = 16}};
+    struct options o = {.common = {.pool_bytes = DEFAULT_POOL, .queues = 16, .poll_ns = 20000}};
     struct via_guard *guard[PAIRS_MAX] = {NULL};
     sigset_t signals;
     int bad = 0;
