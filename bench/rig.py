@@ -96,20 +96,31 @@ def figure(values, unit, where, **more):
     return dict(value=statistics.median(values), unit=unit, min=min(values), max=max(values), n=len(values), placement=where, **more)
 
 
+def stolen():
+    """Ticks that the machine under this one kept for others, and ticks that were used, of all processors so far."""
+    with open("/proc/stat", encoding="ascii") as f:
+        user, nice, system, _, _, irq, softirq, steal = map(int, f.readline().split()[1:9])
+    return steal, user + nice + system + irq + softirq + steal
+
+
 def steady(build, measure, times):
-    """Measure until so many results saw the processors equally far apart, before and after; three times as often at most."""
+    """
+    Measure until so many results count, four times as often at most. A result counts where the processors were equally far apart before and
+    after, and no more than a twentieth of the time was stolen: stolen time is counted as the process's own.
+    """
     kept = {"none": []}
     most = "none"
-    for number in range(3 * times):
-        before = placement(build)
+    for number in range(4 * times):
+        before, start = placement(build), stolen()
         got = measure(number)
-        after = placement(build)
-        say(f"  {number + 1}: {got}, {before}" + ("" if before == after else f" to {after}"))
-        if before == after:
+        after, end = placement(build), stolen()
+        share = (end[0] - start[0]) / max(1, end[1] - start[1])
+        say(f"  {number + 1}: {got}, {before}" + ("" if before == after else f" to {after}") + f", {100 * share:.0f}% stolen")
+        if before == after and share < 0.05:
             kept.setdefault(before, []).append(got)
         most = max(kept, key=lambda where: len(kept[where]))
         if len(kept[most]) >= times:
             break
     if not kept[most]:
-        raise SystemExit("bench: the processors moved during every run; try again")
+        raise SystemExit("bench: the processors moved, or were taken away, during every run; try again")
     return most, kept[most]
