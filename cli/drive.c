@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "drive.h"
+#include "drive_parts.h"
 
 static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "\n"

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 enum direction { OUT, IN, VERIFY };
 

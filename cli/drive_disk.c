@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 #define WANT                                                                                                                               \
     (VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_BLK_F_SIZE_MAX) |                    \

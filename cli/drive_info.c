@@ -5,7 +5,7 @@
 
 #include <json-c/json.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 struct name {
     unsigned bit;

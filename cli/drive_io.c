@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 #define SECOND UINT64_C(1000000000)
 #define SPINS_PER_LOOK 1024u /* polling: rounds between two looks at the clock and the socket */

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 #include "pattern.h"
 
 struct load {

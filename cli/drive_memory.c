@@ -9,7 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 #define PAGE 4096u
 #define PHYS_OWN UINT64_C(0x40000000) /* where the driver's memory lies in its own, made up, physical address space */

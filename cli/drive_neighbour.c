@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 #define NUM 16u /* queue size */
 #define REQUESTS 4u

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 
 static uint8_t mark(size_t i) { return (uint8_t)(0x5a ^ i * 29); }
 

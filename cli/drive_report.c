@@ -8,7 +8,7 @@
 
 #include <json-c/json.h>
 
-#include "drive.h"
+#include "drive_parts.h"
 #include "reach.h"
 
 #define MIB (1u << 20)

@@ -2,7 +2,7 @@
 /* The back-end session: a message in, an action out; its result in, perhaps a reply out. */
 #include <string.h>
 
-#include "back.h"
+#include "back_parts.h"
 
 #define PROTOCOL_KNOWN                                                                                                                     \
     (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) | VIA_BIT(VIA_VU_PF_CONFIG) |                   \

@@ -2,7 +2,7 @@
 /* The back-end session's device: features, config space, status, reset. */
 #include <string.h>
 
-#include "back.h"
+#include "back_parts.h"
 
 int via_back_features(struct via_back *b)
 {

@@ -2,7 +2,7 @@
 /* The back-end session's memory: tables and single regions. */
 #include <string.h>
 
-#include "back.h"
+#include "back_parts.h"
 
 static bool wraps(uint64_t start, uint64_t size) { return size - 1 > UINT64_MAX - start; }
 

@@ -2,7 +2,7 @@
 /* The back-end session's rings: what they are given, in whatever order, and when that is enough to start. */
 #include <string.h>
 
-#include "back.h"
+#include "back_parts.h"
 
 static struct via_back_ring *ring_of(struct via_back *b, uint64_t index)
 {

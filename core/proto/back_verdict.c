@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a handler of the back-end session ends with: the session breaks, the request fails, or descriptors change hands. */
-#include "back.h"
+#include "back_parts.h"
 
 int via_back_break(struct via_back *b, const char *what, uint64_t got, uint64_t limit)
 {

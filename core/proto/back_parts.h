@@ -3,8 +3,8 @@
  * What the parts of the back-end session share. A handler judges b->msg, a private copy, and fills b->act; descriptors are taken from
  * `m`, last, when nothing can be refused any more. 0, or via_back_break's result.
  */
-#ifndef VIADUCT_PROTO_BACK_H
-#define VIADUCT_PROTO_BACK_H
+#ifndef VIADUCT_PROTO_BACK_PARTS_H
+#define VIADUCT_PROTO_BACK_PARTS_H
 
 #include "message.h"
 

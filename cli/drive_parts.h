@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* drive: what the parts of `viaduct drive` share. One thread does everything: it owns all queues. */
-#ifndef VIADUCT_CLI_DRIVE_H
-#define VIADUCT_CLI_DRIVE_H
+#ifndef VIADUCT_CLI_DRIVE_PARTS_H
+#define VIADUCT_CLI_DRIVE_PARTS_H
 
 #include <time.h>
 #include <viaduct/driver.h>
