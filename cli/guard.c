@@ -164,10 +164,13 @@ int via_cmd_guard(int argc, char **argv)
         NULL,
         NULL,
         NULL};
+    static char name[] = "viaduct guard";
     struct options o = {.common = {.pool_bytes = DEFAULT_POOL, .queues = 16, .poll_ns = 20000}};
     struct via_guard *guard[PAIRS_MAX] = {NULL};
     sigset_t signals;
     int bad = 0;
+    argv[0] = name;
+    argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     prctl(PR_SET_DUMPABLE, 0); /* else a back-end of the same user reads the guest's memory through /proc/PID/mem */
 
