@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Rooms depend on one another in one direction. Public headers belong to the room they are named after."""
+"""Rooms depend on one another in one direction. Public headers belong to the room they are named after, or that HEADERS says."""
 import os
 import re
 
@@ -12,6 +12,7 @@ for room in ("dma", "ring", "xlate", "proto"):
 ALLOWED["driver"] = {"base", "spec", "dma", "ring", "proto"}
 ALLOWED["device"] = {"base", "spec", "ring", "xlate", "proto"}
 CORE = set(ALLOWED)
+HEADERS = {"iommu": "dma"}  # public headers of a part of a room
 ALLOWED["host"] = CORE
 ALLOWED["vhost"] = CORE | {"host"}
 ALLOWED["guest"] = CORE
@@ -25,7 +26,7 @@ def room_of(path):
     """The room that a path lies in; None: tests, benchmarks, examples, which may look at everything."""
     part = path.split("/")
     if part[:2] == ["include", "viaduct"]:
-        return part[2][:-2]
+        return HEADERS.get(part[2][:-2], part[2][:-2])
     if part[0] == "core":
         return part[1]
     if part[:2] == ["host", "vhost"]:
