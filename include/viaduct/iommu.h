@@ -64,4 +64,97 @@ void via_iova_free(struct via_iova_space *, via_iova start, uint64_t pages);
 /* The same range is never to be given out again: a device may still have it. */
 void via_iova_quarantine(struct via_iova_space *, via_iova start, uint64_t pages);
 
+/* ------------------------------------------------------------------ whoever programs the IOMMU */
+
+enum { VIA_IOMMU_READ = 1, VIA_IOMMU_WRITE = 2 }; /* what the device may do; virtio-iommu's own numbers (5.13.6.5) */
+
+struct via_domain;
+struct via_iommu_ops { /* addresses are of whole pages, `last` is inclusive; 0 or a negative VIA_E* */
+    /* When it returns 0, the device reaches [iova, last] at phys. When it fails, it doesn't matter what came to be: unmap follows. */
+    int (*map)(struct via_domain *, uint64_t iova, uint64_t last, uint64_t phys, unsigned perm);
+    /* Take out what is in [iova, last]: whole mappings, several or none. May be put off until flush, which then tells the failure. */
+    int (*unmap)(struct via_domain *, uint64_t iova, uint64_t last);
+    /* When it returns 0, nothing that was unmapped before is reached any more, accesses in flight included. */
+    int (*flush)(struct via_domain *);
+};
+struct via_domain { /* one address space of an IOMMU, with one or more devices in it */
+    const struct via_iommu_ops *ops;
+};
+
+/* ------------------------------------------------------------------ iommu: pages mapped for each request */
+
+/*
+ * STRICT: when unmap returns, the device reaches the request's pages no more. Costs an unmap and a flush a request.
+ *
+ * LAZY: unmap takes the pages out of the IOMMU's tables, but the flush waits: until stale_cap ranges wait for one, or until window_ns have
+ * passed, or until addresses run out. Up to then a device with a stale translation still reads and writes the pages of requests that
+ * have ended, whatever these pages hold by now: data just read may still change, and what the driver puts there next can be seen and
+ * overwritten. So LAZY bounds what a device does by mistake, and keeps it from all memory that was not mapped lately; it does
+ * not protect recent buffers against a device that means harm. An address is given out again only after the flush, so that a stale
+ * translation never leads into another request's buffer by its new address.
+ * How long: time is what via_iommu_dma_tick was told. A range counts as unmapped at the last tick before its unmap, and is flushed by the
+ * first tick window_ns or more after that. With ticks at most T apart, the device has lost it at most window_ns + T after its unmap.
+ *
+ * IDENTITY: memory is mapped once, at its physical addresses, for reading and writing. Requests cost nothing, and nothing is kept
+ * from the device but what lies outside.
+ */
+enum via_iommu_mode { VIA_IOMMU_STRICT, VIA_IOMMU_LAZY, VIA_IOMMU_IDENTITY };
+
+struct via_iommu_stale { /* private: unmapped, not flushed yet */
+    via_iova start;
+    uint64_t pages;
+};
+
+struct via_iommu_cfg {
+    enum via_iommu_mode mode;
+    bool whole_pages;                    /* refuse (-VIA_ERANGE) what is not whole pages, instead of showing the device what is beside it */
+    bool write_reads;                    /* writable buffers are readable too: for a pool, and for an IOMMU that can't do without */
+    uint64_t window_ns;                  /* LAZY */
+    const struct via_iova_range *memory; /* IDENTITY: physical ranges of whole pages to map; none: the domain lets everything through */
+    unsigned n_memory;
+    /* The following for STRICT and LAZY. */
+    struct via_iova_space *space;
+    struct via_seg *phys; /* scratch for a request's physical segments, before they become contiguous */
+    unsigned phys_cap;
+    struct via_iommu_stale *stale; /* ranges that wait for a flush; STRICT: 1 does, a request's ranges are flushed by so many at once */
+    unsigned stale_cap;
+};
+
+struct via_iommu_stats {
+    uint64_t maps, unmaps;
+    uint64_t flushes;
+    uint64_t full;        /* -VIA_EAGAIN answers for want of addresses */
+    uint64_t failed;      /* unmaps and flushes that the IOMMU failed */
+    uint64_t quarantined; /* pages of addresses that are never given out again because of that */
+};
+
+struct via_iommu_dma {
+    struct via_dma dma;
+    struct via_domain *domain;
+    struct via_iommu_cfg cfg;
+    unsigned waiting;        /* entries of stale */
+    uint64_t now_ns, due_ns; /* the last tick; when the oldest entry is due */
+    struct via_iommu_stats stats;
+};
+
+/*
+ * next: gives physical segments. It keeps nothing for a mapping (direct, or window on it): but for IDENTITY it is asked, and let go, within
+ * map. cfg is copied, what it points to stays the caller's. Several objects of one owner may share a space and a domain.
+ *
+ * Mapping: segments of which one ends and the next one begins with a page follow one another in one range of addresses, whatever their
+ * physical ones; others take a range each. A buffer keeps its place in the page. -VIA_EAGAIN: no addresses; the owner's own unmaps
+ * bring them back. Failures of the domain's map are handed on, all of the request is undone.
+ * When the IOMMU fails an unmap or a flush, the device may still reach those pages: the addresses are not given out again, stats counts
+ * it, and it is up to the owner to reset the device.
+ * Beyond init of IDENTITY, which maps and hands on the domain's failure: -VIA_EINVAL.
+ */
+VIA_MUST_USE int via_iommu_dma_init(struct via_iommu_dma *, struct via_dma *next, struct via_domain *, const struct via_iommu_cfg *);
+/*
+ * Tell the time, in ns of any clock that does not go back; flush what is due. Returns when to call again at the latest: UINT64_MAX:
+ * nothing waits. For LAZY; harmless for others.
+ */
+uint64_t via_iommu_dma_tick(struct via_iommu_dma *, uint64_t now_ns);
+/* Flush now. 0: nothing that was unmapped is reached any more. A failure of the domain's is handed on. */
+VIA_MUST_USE int via_iommu_dma_flush(struct via_iommu_dma *);
+
 #endif
