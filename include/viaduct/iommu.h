@@ -157,4 +157,50 @@ uint64_t via_iommu_dma_tick(struct via_iommu_dma *, uint64_t now_ns);
 /* Flush now. 0: nothing that was unmapped is reached any more. A failure of the domain's is handed on. */
 VIA_MUST_USE int via_iommu_dma_flush(struct via_iommu_dma *);
 
+/* ------------------------------------------------------------------ hybrid: whole pages mapped, the rest bounced */
+
+enum { VIA_HYBRID_SMALL, VIA_HYBRID_LARGE };
+
+struct via_hybrid_part { /* private: one side's half of a mapping */
+    struct via_mapping m;
+    struct via_span *span;
+    struct via_seg *seg;
+};
+struct via_hybrid_entry { /* private */
+    struct via_hybrid_part part[2];
+    uint16_t next_free;
+};
+
+struct via_hybrid {
+    struct via_dma dma; /* next: large */
+    struct via_dma *side[2];
+    struct via_hybrid_entry *entry;
+    uint16_t depth, free; /* free == depth: none */
+    unsigned pieces, segs;
+    uint32_t threshold; /* bytes */
+    uint32_t page;      /* bytes */
+    uint64_t full;      /* -VIA_EAGAIN answers for want of an entry */
+    uint64_t bytes[2];  /* mapped by either side */
+};
+
+struct via_hybrid_cfg {
+    struct via_dma *small; /* bounce */
+    struct via_dma *large; /* iommu, with whole_pages */
+    uint32_t threshold;    /* buffers of fewer bytes go through small as they are */
+    uint32_t page;         /* bytes, a power of two: what large maps at once */
+    uint16_t depth;        /* mappings at a time */
+    uint16_t pieces;       /* a mapping, on either side: at most two a buffer */
+    uint16_t segs;         /* that either side may need for its pieces */
+};
+
+/*
+ * storage: via_hybrid_bytes, max-aligned, the caller's. A buffer of threshold bytes or more is cut at page boundaries: what is before the
+ * first and behind the last goes through small, whole pages through large. The segments are in the order of the bytes, and `written`
+ * counts over all of them. The device reaches no byte of a page that a buffer does not fill, as far as large keeps to whole pages.
+ * map: -VIA_EAGAIN: a side's, or depth mappings are there. -VIA_E2BIG: a side's, or more pieces or segments than there is room for.
+ * -VIA_ERANGE: a side's, or large answered with segments that are not whole pages (memory whose physical pages lie otherwise).
+ */
+size_t via_hybrid_bytes(const struct via_hybrid_cfg *);
+VIA_MUST_USE int via_hybrid_init(struct via_hybrid *, const struct via_hybrid_cfg *, void *storage);
+
 #endif
