@@ -95,12 +95,12 @@ int main(int argc, char **argv)
                                     .discard = true,
                                     .write_zeroes = true,
                                     .id = "ram"};
-    void *storage = malloc(via_blk_device_bytes(DEPTH, SPANS));
     struct via_watch listener = {.ready = on_front_end};
     if (argc != 2) {
         fputs("usage: ram_disk SOCKET\n", stderr);
         return 2;
     }
+    void *storage = malloc(via_blk_device_bytes(DEPTH, SPANS)); /* until the end */
     if (!storage || via_blk_device_init(&device, &limits, &store, DEPTH, SPANS, storage) < 0 || via_loop_init(&loop, 50000, &err) < 0)
         return 1;
     listener.fd = via_sock_listen(argv[1], &err);
@@ -109,7 +109,6 @@ int main(int argc, char **argv)
         return 1;
     }
     via_loop_close(&loop);
-    free(storage);
     remove(argv[1]);
     return 0;
 }

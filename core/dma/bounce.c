@@ -271,7 +271,7 @@ static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
  * fits into a slot, the cache has as many, and no word that others write is touched. false: it is another case.
  */
 #define AT_HAND 1u
-#define LINE 64u
+#define LINE ((size_t)64)
 #define LARGE 1024u /* bytes */
 
 /* A driver's buffers are mostly cold: let the first lines come, to be read or to be written, while the slots are looked after. */
