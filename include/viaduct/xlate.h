@@ -20,6 +20,7 @@ struct via_xlate {
 /*
  * Turn the start of [addr, addr + len) into host memory: span->len is between 1 and len, whatever is contiguous.
  * perm: all of these rights are needed. -VIA_EFAULT: nothing there, or not with these rights; len 0 or wrapping too.
+ * -VIA_EAGAIN: not known (an IOTLB's miss): ask for it, and try again when the answer is in.
  */
 static inline VIA_MUST_USE int via_xlate_resolve(struct via_xlate *x, via_iova addr, uint64_t len, unsigned perm, struct via_span *span)
 {
@@ -27,11 +28,11 @@ static inline VIA_MUST_USE int via_xlate_resolve(struct via_xlate *x, via_iova a
 }
 
 /* All of n segments, each with the same rights, as spans in order (adjacent ones are not merged across segments). Returns the number of
- * spans, -VIA_E2BIG: more than cap. -VIA_EFAULT as above. */
+ * spans, -VIA_E2BIG: more than cap. -VIA_EFAULT and -VIA_EAGAIN as above. */
 VIA_MUST_USE int via_xlate_map(struct via_xlate *, const struct via_seg *seg, unsigned n, unsigned perm, struct via_span *span,
                                unsigned cap);
 
-/* Copy len bytes at a device address into private memory (an indirect table). 0 or -VIA_EFAULT. */
+/* Copy len bytes at a device address into private memory (an indirect table). 0, -VIA_EFAULT or -VIA_EAGAIN. */
 VIA_MUST_USE int via_xlate_read(struct via_xlate *, via_iova addr, void *dst, size_t len);
 
 /* ------------------------------------------------------------------ memory map: a front-end's regions */
@@ -61,5 +62,65 @@ VIA_MUST_USE int via_memmap_add(struct via_memmap *, const struct via_region *);
 VIA_MUST_USE int via_memmap_remove(struct via_memmap *, uint64_t gpa, uint64_t len, uint64_t uva, struct via_region *out);
 /* Where len contiguous bytes at a user address are (ring areas): NULL when no single region holds them all. */
 void *via_memmap_uva(const struct via_memmap *, via_uva addr, uint64_t len);
+
+/* ------------------------------------------------------------------ IOTLB: translations that a front-end gave us */
+
+/*
+ * A cache of ranges [start, last] of I/O virtual addresses (virtio's ACCESS_PLATFORM, vhost-user's IOTLB messages). Its capacity is a
+ * quota: when it is full, an entry that wasn't used lately goes and is missed again. Neither adding nor removing can fail for want of room.
+ * One owner: resolve remembers what it found, so that all calls on one IOTLB come from one thread at a time.
+ */
+
+#define VIA_IOTLB_ENTRIES_MAX (1u << 24)
+
+struct via_iotlb_entry { /* one that is not in use holds no address: start is above last */
+    uint64_t start, last;
+    uint64_t delta; /* from an address to where this process reaches its byte, modulo 2^64 */
+    uint32_t next;  /* not in use: the next such one */
+    uint8_t marks;  /* rights that it lacks, and whether it was used lately */
+};
+
+struct via_tree_node;
+struct via_tree { /* entries by their start; core/xlate/tree.h */
+    struct via_tree_node *node;
+    uint32_t root, height, free, fresh;
+};
+
+struct via_iotlb {
+    struct via_xlate xlate; /* resolve: -VIA_EAGAIN is a miss, -VIA_EFAULT an entry without the right that is asked for */
+    uint32_t n, capacity;   /* entries */
+    uint64_t evictions;     /* so far */
+    uint64_t generation;
+    struct via_iotlb_entry *entry;
+    uint32_t free, fresh;  /* entries given back; the first one never used */
+    uint32_t hand;         /* whose turn it is to be evicted */
+    uint32_t recent;       /* found by the last search */
+    uint64_t factor, mask; /* of a page's hash */
+    uint32_t (*hint)[2];   /* by a page's hash: entries that may hold it, 24 bits, and 8 more of the hash */
+    struct via_tree tree;
+};
+
+/*
+ * The bytes of storage that `capacity` entries need (1 to VIA_IOTLB_ENTRIES_MAX): about 80 for each. The storage stays the caller's; it
+ * has to outlive the IOTLB, at any alignment.
+ */
+size_t via_iotlb_bytes(uint32_t capacity);
+/* An empty one. -VIA_EINVAL: no such capacity. */
+VIA_MUST_USE int via_iotlb_init(struct via_iotlb *, uint32_t capacity, void *storage);
+/*
+ * UPDATE: the bytes from start to last, both included, are at ptr, with these rights. It replaces what it overlaps, and joins neighbours
+ * that it continues in address, in place and in rights. Room is found by evicting. -VIA_EINVAL: last is below start, ptr is NULL, no rights
+ * or unknown ones, or the bytes would wrap around this process's address space; nothing changed then.
+ */
+VIA_MUST_USE int via_iotlb_insert(struct via_iotlb *, via_iova start, via_iova last, void *ptr, unsigned perm);
+/* INVALIDATE: nothing from start to last, both included, is known any more. Entries are cut where they reach beyond; last below start:
+ * nothing. {0, UINT64_MAX} empties it. */
+void via_iotlb_remove(struct via_iotlb *, via_iova start, via_iova last);
+/*
+ * Changes whenever something that resolved before may resolve no more, or elsewhere: after a removal, a replacement, an eviction. Who keeps
+ * a resolved pointer (a ring's areas) keeps the generation beside it, and resolves again when it is another. It never comes back to a
+ * value.
+ */
+static inline uint64_t via_iotlb_generation(const struct via_iotlb *t) { return t->generation; }
 
 #endif
