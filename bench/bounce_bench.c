@@ -21,10 +21,11 @@
 
 #include <viaduct/dma.h>
 
+#include "figure.h"
+
 #define WORK (768ull << 20)
 #define PART (8ull << 20)
 #define POOL (16ull << 20)
-#define ROUNDS 11
 
 static struct via_bounce bounce;
 static struct via_pool pool;
@@ -35,13 +36,6 @@ static uint8_t *work, *slots;
 static uint32_t order[WORK / 4096]; /* numbers of buffers, shuffled */
 static struct via_seg seg[8];
 static volatile unsigned failures; /* volatile: also keeps the loops */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static uint8_t *memory(size_t len)
 {
@@ -91,19 +85,6 @@ static double walk_memcpy(const uint32_t *part, size_t len)
         else
             via_shm_write(place, work + part[i] * len, len);
     return now() - start;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void report(const char *name, double *value, const char *unit, const char *end)
-{
-    qsort(value, ROUNDS, sizeof(*value), by_value);
-    printf("  \"%s\": {\"value\": %.4f, \"unit\": \"%s\", \"min\": %.4f, \"max\": %.4f, \"n\": %d, \"placement\": \"single-core\"}%s\n",
-           name, value[ROUNDS / 2], unit, value[0], value[ROUNDS - 1], ROUNDS, end);
 }
 
 static void over_memcpy(const char *name, size_t len)

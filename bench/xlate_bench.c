@@ -18,10 +18,11 @@
 
 #include <viaduct/xlate.h>
 
+#include "figure.h"
+
 #define MANY 1000000u
 #define HOT 1024u
 #define ASKED (1u << 20)
-#define ROUNDS 11
 #define BATCH 64u
 #define HUGE (2u << 20)
 
@@ -44,13 +45,6 @@ static uint32_t rnd(uint32_t n)
     state ^= state >> 7;
     state ^= state << 17;
     return (uint32_t)(((state >> 32) * n) >> 32);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
 static int insert(const struct range *r) { return via_iotlb_insert(&tlb, (via_iova){r->start}, (via_iova){r->last}, r->ptr, r->perm); }
@@ -110,19 +104,6 @@ static double walk_search(void)
     sink += sum;
     failures += wrong != 0;
     return (end - start) / ASKED;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void report(const char *name, double *value, const char *unit, const char *end)
-{
-    qsort(value, ROUNDS, sizeof(*value), by_value);
-    printf("  \"%s\": {\"value\": %.4f, \"unit\": \"%s\", \"min\": %.4f, \"max\": %.4f, \"n\": %d, \"placement\": \"single-core\"}%s\n",
-           name, value[ROUNDS / 2], unit, value[0], value[ROUNDS - 1], ROUNDS, end);
 }
 
 static void hits(const char *name, uint32_t entries, uint32_t space)

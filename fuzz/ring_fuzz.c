@@ -8,21 +8,9 @@
 
 #include <viaduct/ring.h>
 
-#define REQUIRE(cond) ((cond) ? (void)0 : __builtin_trap())
+#include "input.h"
+
 #define STEPS 4096u
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static unsigned byte(struct input *in)
-{
-    if (!in->left)
-        return 0;
-    in->left--;
-    return *in->at++;
-}
 
 static uint16_t word(struct input *in)
 {

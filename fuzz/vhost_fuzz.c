@@ -7,22 +7,10 @@
 
 #include <viaduct/proto.h>
 
-#define REQUIRE(cond) ((cond) ? (void)0 : __builtin_trap())
+#include "input.h"
+
 #define QUEUES 3u
 #define FIRST_FD 100
-
-struct input {
-    const uint8_t *at;
-    size_t left;
-};
-
-static unsigned byte(struct input *in)
-{
-    if (!in->left)
-        return 0;
-    in->left--;
-    return *in->at++;
-}
 
 /* A message: request, flags, descriptors, size, payload. Now and then the header is twelve raw bytes instead, through the codec. */
 static bool message(struct input *in, struct via_vu_msg *m)

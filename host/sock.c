@@ -84,13 +84,17 @@ static int bind_at(int fd, const struct sockaddr_un *a, struct via_err *err)
     return via_err_set(err, -e, "can't listen at '%s': %s", path, strerror(e));
 }
 
+/* A socket, and the address to bind or connect it to. */
+static int socket_for(const char *path, struct sockaddr_un *a, struct via_err *err)
+{
+    int r = address(path, a, err);
+    return r < 0 ? r : new_socket(err);
+}
+
 int via_sock_listen(const char *path, struct via_err *err)
 {
     struct sockaddr_un a;
-    int r = address(path, &a, err);
-    if (r < 0)
-        return r;
-    int fd = new_socket(err);
+    int r, fd = socket_for(path, &a, err);
     if (fd < 0)
         return fd;
     r = bind_at(fd, &a, err);
@@ -106,10 +110,7 @@ int via_sock_listen(const char *path, struct via_err *err)
 int via_sock_connect(const char *path, int timeout_ms, struct via_err *err)
 {
     struct sockaddr_un a;
-    int r = address(path, &a, err);
-    if (r < 0)
-        return r;
-    int fd = new_socket(err);
+    int fd = socket_for(path, &a, err);
     if (fd < 0)
         return fd;
     int64_t end = via_clock_ms() + timeout_ms;

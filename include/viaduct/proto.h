@@ -107,7 +107,7 @@ struct via_back_ring {
  * What the socket's owner is to do with what it fed in. It answers each with exactly one via_back_done.
  *
  * Memory may be changed while rings run. The owner then lets them rest until the new memory is in place, finds their areas again by
- * their user addresses (via_back_ring), and breaks those whose areas are gone.
+ * their user addresses (via_back_ring), and lets those whose areas are gone wait for memory that holds them.
  */
 enum via_back_do {
     VIA_BACK_NOTHING,    /* answer with done(0) */

@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The guard between a guest and a back-end that may be hostile. */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <tap.h>
 
 #include "rig.h"
+#include "scratch.h"
 
 #define POOL (4u << 20)
 
 static struct rig rig;
-
-static unsigned open_descriptors(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    unsigned n = 0;
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
 
 /* One request of out_len readable and in_len writable bytes at odd places, with a canary behind; checked byte for byte. */
 static bool exchange(struct rig_guest *g, unsigned queue, size_t out_len, size_t in_len)
@@ -217,20 +207,20 @@ static void a_silent_back_end_holds_nobody(void)
 
 static void nothing_leaks(void)
 {
-    unsigned before = open_descriptors();
+    int before = scratch_open_fds();
     CHECK(rig_open(&rig, RIG_HONEST, POOL));
     CHECK(rig_guest_open(&rig));
     CHECK(exchange(&rig.guest, 0, 64, 1000));
-    unsigned one = open_descriptors();
+    int one = scratch_open_fds();
     for (unsigned i = 0; i < 20; i++) {
         rig_guest_close(&rig);
         CHECK(rig_guest_open(&rig));
         CHECK(exchange(&rig.guest, 0, 64, 1000));
     }
-    CHECK_EQ(open_descriptors(), one);
+    CHECK_EQ(scratch_open_fds(), one);
     rig_guest_close(&rig);
     rig_close(&rig);
-    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(scratch_open_fds(), before);
 }
 
 static void bad_configurations_are_refused(void)

@@ -164,7 +164,7 @@ static void every_lie_about_every_answer(void)
         {HALF_AN_ANSWER, -VIA_EPROTO, "in the middle"},
         {BRINGS_DESCRIPTORS, -VIA_EPROTO, "file descriptors"},
     };
-    unsigned fds = rig_fds();
+    unsigned fds = scratch_open_fds();
     for (size_t i = 0; i < via_array_len(asked); i++)
         for (size_t k = 0; k < via_array_len(lies); k++) {
             struct via_err err = {.text = ""};
@@ -173,7 +173,7 @@ static void every_lie_about_every_answer(void)
             CHECK(told(result, lies[k].result, &err, via_vu_name(asked[i]), lies[k].offence));
             CHECK_EQ(via_client_status(&client, 1, &err) < 0 || via_client_offer(&client, 0, &err) < 0, true);
             end();
-            CHECK_EQ(rig_fds(), fds);
+            CHECK_EQ(scratch_open_fds(), fds);
         }
 }
 

@@ -182,13 +182,13 @@ static void each_offence_is_named_and_leaves_nothing(void)
 {
     CHECK(rig_open(&rig) && front_live(&rig));
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        unsigned fds = rig_fds(), maps = rig_maps();
+        unsigned fds = scratch_open_fds(), maps = rig_maps();
         int fd = rig_connect(&rig);
         CHECK(fd >= 0);
         CHECK(bad[i].say(fd));
         CHECK(rig_ended(&rig, bad[i].why));
         close(fd);
-        CHECK_EQ(rig_fds(), fds);
+        CHECK_EQ(scratch_open_fds(), fds);
         CHECK_EQ(rig_maps(), maps);
         CHECK(front_live(&rig));
     }
@@ -322,12 +322,12 @@ static void floods_neither_stop_a_ring_nor_fill_a_log(void)
 
 static void unknown_kinds_of_descriptors_come_back_closed(void)
 {
-    unsigned fds = rig_fds();
+    unsigned fds = scratch_open_fds();
     CHECK(begin());
     for (unsigned i = 0; i < 50; i++)
         CHECK(raw_send(front.client.fd, 4242, NULL, 0, &front.kick, 1));
     CHECK(end());
-    CHECK_EQ(rig_fds(), fds);
+    CHECK_EQ(scratch_open_fds(), fds);
 }
 
 TAP_MAIN(TEST(each_offence_is_named_and_leaves_nothing), TEST(a_front_end_that_dies_with_requests_in_flight),

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,17 +160,6 @@ static bool said(struct rig *r, const struct via_err *what, const char *text)
 
 bool rig_ended(struct rig *r, const char *text) { return rig_until(&r->closed, r->opened) && said(r, &r->why, text); }
 bool rig_warned(struct rig *r, const char *text) { return rig_until(&r->warned, 1) && said(r, &r->warning, text); }
-
-unsigned rig_fds(void)
-{
-    unsigned n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
 
 unsigned rig_maps(void)
 {

@@ -8,6 +8,8 @@
 #include <tap.h>
 #include <viaduct/vhost.h>
 
+#include "scratch.h"
+
 #define RIG_NUM 16u /* descriptors in a ring */
 #define RIG_QUEUES 2u
 #define RIG_CONFIG 32u /* bytes of config space: byte i is i */
@@ -45,7 +47,6 @@ bool rig_warned(struct rig *, const char *text);
 bool rig_until(const _Atomic unsigned *count, unsigned value);
 
 /* What must not grow: open descriptors and mapped files. */
-unsigned rig_fds(void);
 unsigned rig_maps(void);
 
 struct front {
