@@ -63,12 +63,12 @@ static int open_device(struct via_neighbour *n)
     struct via_dq_cfg cfg = {.num = NUM, .desc = n->ring + n->lay.desc, .avail = n->ring + n->lay.avail, .used = n->ring + n->lay.used};
     n->store.ops = &store_ops;
     n->device_storage = aligned_alloc(64, (via_blk_device_bytes(REQUESTS, NUM) + 63) & ~(size_t)63);
-    n->pump_storage = aligned_alloc(64, (via_pump_bytes(NUM, NUM) + 63) & ~(size_t)63);
+    n->pump_storage = aligned_alloc(64, (via_pump_bytes(NUM, NUM, false) + 63) & ~(size_t)63);
     if (!n->device_storage || !n->pump_storage)
         return -VIA_ENOMEM;
     int r = via_blk_device_init(&n->device, &limits, &n->store, REQUESTS, NUM, n->device_storage);
     n->device.features = via_blk_device_features(&n->device) | VIA_BIT(VIA_F_VERSION_1);
-    return r ? r : via_pump_init(&n->pump, &cfg, &n->map.xlate, &n->device.device, NUM, n->pump_storage);
+    return r ? r : via_pump_init(&n->pump, &cfg, &n->map.xlate, NULL, &n->device.device, NUM, n->pump_storage);
 }
 
 /* ------------------------------------------------------------------ the driver's end */

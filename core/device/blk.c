@@ -27,6 +27,13 @@ static void spans_zero(const struct via_span *span, size_t len)
     }
 }
 
+static void blk_status(struct via_req *q, uint8_t status)
+{
+    const struct via_span *last = &q->span[q->n_out + q->n_in - 1];
+    via_shm_write((char *)last->ptr + last->len - 1, &status, 1);
+    via_req_complete(q, (uint32_t)q->chain.in_len);
+}
+
 /*
  * The used length counts from the start of the writable part, and the status is its last byte (5.2.6): only a used length that covers the
  * status brings it to a driver that copies as much as we report, and it vouches for all bytes before. So what was not filled is
@@ -34,12 +41,9 @@ static void spans_zero(const struct via_span *span, size_t len)
  */
 static void blk_answer(struct via_req *q, uint8_t status, bool filled)
 {
-    const struct via_span *in = q->span + q->n_out, *last = &in[q->n_in - 1];
-    size_t len = q->chain.in_len;
     if (!filled)
-        spans_zero(in, len - 1);
-    via_shm_write((char *)last->ptr + last->len - 1, &status, 1);
-    via_req_complete(q, (uint32_t)len);
+        spans_zero(q->span + q->n_out, q->chain.in_len - 1);
+    blk_status(q, status);
 }
 
 static void blk_release(struct via_blk_req *r)
@@ -265,9 +269,21 @@ static int blk_submit(struct via_device *device, struct via_req *q)
     return rc;
 }
 
+/* The status is the last byte that the spans hold: the data before it may be out of reach, or lie in other spans than these. */
+static int blk_refuse(struct via_device *device, struct via_req *q)
+{
+    struct via_blk_device *d = via_container_of(device, struct via_blk_device, device);
+    if (q->n_in == 0)
+        return -VIA_EFAULT;
+    d->errors++;
+    spans_zero(q->span, via_spans_len(q->span, q->n_in) - 1);
+    blk_status(q, VIA_BLK_S_IOERR);
+    return 0;
+}
+
 /* ------------------------------------------------------------------ */
 
-static const struct via_device_ops blk_ops = {.submit = blk_submit};
+static const struct via_device_ops blk_ops = {.submit = blk_submit, .refuse = blk_refuse};
 
 size_t via_blk_device_bytes(unsigned depth, unsigned spans)
 {

@@ -5,6 +5,8 @@
 
 #include <viaduct/ring.h>
 
+/* A size that 2.7 allows. */
+bool via_split_num_valid(unsigned num);
 /* A size and areas that 2.7 allows. */
 bool via_split_valid(unsigned num, const void *desc, const void *avail, const void *used);
 

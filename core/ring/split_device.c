@@ -15,15 +15,36 @@ static int broken(struct via_dq *dq)
     return -VIA_EPROTO;
 }
 
-int via_dq_init(struct via_dq *dq, const struct via_dq_cfg *cfg)
+/* The areas are there for the first time. */
+static void areas_take_up(struct via_dq *dq)
 {
-    if (!via_split_valid(cfg->num, cfg->desc, cfg->avail, cfg->used))
-        return -VIA_EINVAL;
-    *dq = (struct via_dq){.cfg = *cfg, .avail_idx = cfg->base, .avail_seen = cfg->base};
     dq->used_idx = dq->published = via_shm_get16(&used_of(dq)->idx);
     via_shm_put16(&used_of(dq)->flags, 0);
-    if (cfg->event_idx)
+    if (dq->cfg.event_idx)
         via_shm_put16(avail_event(dq), dq->avail_idx);
+}
+
+int via_dq_init(struct via_dq *dq, const struct via_dq_cfg *cfg)
+{
+    bool absent = !cfg->desc && !cfg->avail && !cfg->used;
+    if (absent ? !via_split_num_valid(cfg->num) : !via_split_valid(cfg->num, cfg->desc, cfg->avail, cfg->used))
+        return -VIA_EINVAL;
+    *dq = (struct via_dq){.cfg = *cfg, .avail_idx = cfg->base, .avail_seen = cfg->base};
+    if (!absent)
+        areas_take_up(dq);
+    return 0;
+}
+
+int via_dq_move(struct via_dq *dq, const void *desc, const void *avail, void *used)
+{
+    if (!via_split_valid(dq->cfg.num, desc, avail, used))
+        return -VIA_EINVAL;
+    bool absent = !dq->cfg.desc;
+    dq->cfg.desc = desc;
+    dq->cfg.avail = avail;
+    dq->cfg.used = used;
+    if (absent)
+        areas_take_up(dq);
     return 0;
 }
 
@@ -84,6 +105,13 @@ int via_dq_table(struct via_dq *dq, struct via_chain *c, const struct via_desc *
         return via_dq_refuse(dq, fault.what, fault.got, fault.limit);
     c->table.len = 0;
     return 0;
+}
+
+void via_dq_unpop(struct via_dq *dq, unsigned n)
+{
+    VIA_ASSERT(n <= dq->inflight);
+    dq->avail_idx -= (uint16_t)n;
+    dq->inflight -= (uint16_t)n;
 }
 
 void via_dq_push(struct via_dq *dq, uint16_t head, uint32_t written)

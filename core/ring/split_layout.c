@@ -2,18 +2,18 @@
 /* Where the three areas of a split ring lie in one run of memory. */
 #include "split.h"
 
-static bool num_valid(unsigned num) { return via_is_pow2(num) && num <= VIA_RING_NUM_MAX; }
+bool via_split_num_valid(unsigned num) { return via_is_pow2(num) && num <= VIA_RING_NUM_MAX; }
 
 bool via_split_valid(unsigned num, const void *desc, const void *avail, const void *used)
 {
-    if (!num_valid(num) || !desc || !avail || !used)
+    if (!via_split_num_valid(num) || !desc || !avail || !used)
         return false;
     return (uintptr_t)desc % 16 == 0 && (uintptr_t)avail % 2 == 0 && (uintptr_t)used % 4 == 0;
 }
 
 int via_split_layout(struct via_split_layout *out, unsigned num, size_t used_align)
 {
-    if (!num_valid(num) || !via_is_pow2(used_align) || used_align < 4)
+    if (!via_split_num_valid(num) || !via_is_pow2(used_align) || used_align < 4)
         return -VIA_EINVAL;
     size_t end;
     out->desc = 0;

@@ -117,7 +117,7 @@ int via_iotlb_init(struct via_iotlb *t, uint32_t capacity, void *storage)
     if (capacity == 0 || capacity > VIA_IOTLB_ENTRIES_MAX)
         return -VIA_EINVAL;
     char *at = (char *)storage + (-(uintptr_t)storage & (LINE - 1));
-    *t = (struct via_iotlb){.xlate = {&iotlb_ops}, .capacity = capacity};
+    *t = (struct via_iotlb){.xlate.ops = &iotlb_ops, .capacity = capacity};
     t->entry = (void *)at;
     t->hint = (void *)(at += entry_bytes(capacity));
     t->tree.node = (void *)(at + hint_bytes(capacity));
@@ -152,7 +152,7 @@ static void evict(struct via_iotlb *t)
         if (t->entry[k].marks & UNUSED) {
             drop(t, k);
             t->evictions++;
-            t->generation++;
+            t->xlate.generation++;
             return;
         }
         t->entry[k].marks |= UNUSED;
@@ -216,11 +216,11 @@ void via_iotlb_remove(struct via_iotlb *t, via_iova start, via_iova last)
         return;
     if (last.v - start.v >= WIDE && covers_all(t, start.v, last.v)) { /* for less, the look-ups cost more than they spare */
         clear(t);
-        t->generation++;
+        t->xlate.generation++;
         return;
     }
     for (uint32_t k; (k = first(t, start.v, last.v)) != VIA_TREE_NONE;) {
-        t->generation++;
+        t->xlate.generation++;
         cut(t, k, start.v, last.v);
     }
 }

@@ -79,15 +79,25 @@ int via_memmap_remove(struct via_memmap *map, uint64_t gpa, uint64_t len, uint64
     memmove(r, r + 1, (map->n - k) * sizeof(*r));
     map->region[map->n] = (struct via_region){0}; /* with none left, the first one has to be empty: it holds nothing */
     map->last = 0;
+    map->xlate.generation++;
     return 0;
+}
+
+int via_memmap_at(const struct via_memmap *map, via_uva addr, uint64_t len, struct via_span *span)
+{
+    for (unsigned i = 0; i < map->n && len; i++) {
+        const struct via_region *r = &map->region[i];
+        uint64_t off = addr.v - r->uva; /* below the region: wraps to more than any length */
+        if (off < r->len) {
+            *span = (struct via_span){r->ptr + off, (size_t)via_min64(len, r->len - off)};
+            return 0;
+        }
+    }
+    return -VIA_EFAULT;
 }
 
 void *via_memmap_uva(const struct via_memmap *map, via_uva addr, uint64_t len)
 {
-    for (unsigned i = 0; i < map->n; i++) {
-        const struct via_region *r = &map->region[i];
-        if (via_range_inside(addr.v, len, r->uva, r->uva + (r->len - 1)))
-            return r->ptr + (addr.v - r->uva);
-    }
-    return NULL;
+    struct via_span span;
+    return via_memmap_at(map, addr, len, &span) == 0 && span.len == len ? span.ptr : NULL;
 }

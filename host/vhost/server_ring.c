@@ -212,10 +212,10 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
     r->running = true;
     r->broken = r->lost = r->armed = false;
     r->pump = (struct via_pump){.device = device};
-    r->storage = malloc(via_pump_bytes(b->num, RING_SPAN_EXTRA));
+    r->storage = malloc(via_pump_bytes(b->num, RING_SPAN_EXTRA, false));
     if (!r->storage)
         return via_err_set(err, -VIA_ENOMEM, "ring %u: no memory for %u descriptors", r->index, b->num);
-    result = via_pump_init(&r->pump, &cfg, &s->map.xlate, device, RING_SPAN_EXTRA, r->storage);
+    result = via_pump_init(&r->pump, &cfg, &s->map.xlate, NULL, device, RING_SPAN_EXTRA, r->storage);
     if (result < 0)
         return via_err_set(err, result, "ring %u: can't be run with %u descriptors", r->index, b->num);
     r->poller = (struct via_poller){.poll = ring_poll, .arm = ring_arm};

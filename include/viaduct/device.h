@@ -18,11 +18,17 @@ struct via_device;
 
 struct via_req { /* one request, from pop to push; the pump's, lent to the device between submit and complete */
     struct via_pump *pump;
-    struct via_req *next_free;
-    struct via_chain chain; /* its segments are the pump's scratch: look at the spans */
+    struct via_req *next;   /* private: in the list that its state says */
+    struct via_chain chain; /* its segments are the pump's: look at the spans */
     struct via_span *span;  /* n_out readable spans, then n_in writable ones */
     uint16_t n_out, n_in;
-    bool busy;
+    uint8_t state;     /* private, like all that follows but stale */
+    uint8_t rounds;    /* times that it lost a translation again without getting any further */
+    bool stale;        /* a translation that its spans come from is no more */
+    uint32_t written;  /* completed while the ring was away */
+    uint64_t position; /* how many were popped before it */
+    via_iova wait;     /* the page that it waits for */
+    uint64_t reached;  /* 1 more than the bytes of it that resolved, at most, when it had to ask */
 };
 
 struct via_device_ops {
@@ -32,6 +38,17 @@ struct via_device_ops {
      * may say why in the pump's fault first).
      */
     int (*submit)(struct via_device *, struct via_req *);
+    /*
+     * A buffer of this request may not be touched: the front-end refused its translation. span holds what can be reached of its last
+     * writable segment (n_out is 0; n_in is 0 when nothing can). Answer it with the device type's error and complete it, 0; any failure:
+     * there is no way to tell the driver, the queue is broken. Optional: without it the queue is broken.
+     */
+    int (*refuse)(struct via_device *, struct via_req *);
+    /*
+     * Optional. A device that has it touches a request's spans only within submit, or right after via_req_refresh said that they are good;
+     * so it never lets an invalidation wait. Called when a refresh that had to wait has ended: 0, or -VIA_EFAULT as there.
+     */
+    void (*refreshed)(struct via_device *, struct via_req *, int result);
 };
 struct via_device {
     const struct via_device_ops *ops;
@@ -40,36 +57,79 @@ struct via_device {
 struct via_pump {
     struct via_dq dq;
     struct via_xlate *xlate;
+    struct via_misses *misses; /* NULL: addresses are known or not there at all */
     struct via_device *device;
+    struct via_req *req; /* all of them, dq.cfg.num */
     struct via_req *free, *parked;
-    struct via_fault fault; /* why the queue broke, dq's own faults included */
-    uint64_t requests;
+    struct via_req *waiting, **waiting_end; /* for translations, in the order in which they were popped */
+    struct via_req **cursor;                /* the link to the one of them that is looked at */
+    struct via_req *done, **done_end;       /* completed while the ring is away */
+    struct via_fault fault;                 /* why the queue broke, dq's own faults included */
+    struct via_fault refusal;               /* what the last refused request was refused for: `got` the address, `limit` the rights */
+    uint64_t requests, popped;
+    uint64_t waits, refusals; /* requests that had to wait for translations, and that were refused them */
+    uint64_t looked;          /* misses->changes when the waiting ones were looked at */
     unsigned span_cap;
+    bool away;              /* the ring's areas can't be touched now */
     struct via_desc *table; /* room for one indirect table */
 };
 
 /*
  * Storage for a queue of size num: the number of bytes that via_pump_init needs (max-aligned). A request takes at most
- * num descriptors and span_extra more spans (what crosses regions).
+ * num descriptors and span_extra more spans (what crosses regions). misses: there will be some.
  */
-size_t via_pump_bytes(unsigned num, unsigned span_extra);
-VIA_MUST_USE int via_pump_init(struct via_pump *, const struct via_dq_cfg *, struct via_xlate *, struct via_device *, unsigned span_extra,
-                               void *storage);
+size_t via_pump_bytes(unsigned num, unsigned span_extra, bool misses);
+/*
+ * misses NULL: no address ever misses. The areas in cfg may all be NULL: the ring is away from the start on, and how far its used ring has
+ * got is read when via_pump_here brings them.
+ */
+VIA_MUST_USE int via_pump_init(struct via_pump *, const struct via_dq_cfg *, struct via_xlate *, struct via_misses *, struct via_device *,
+                               unsigned span_extra, void *storage);
 
 /*
- * Offer what is parked again, then pop and submit requests, up to `budget` (0: nothing but what is parked, for a queue that is being
- * stopped). Returns their number (0: nothing to do, or parked), -VIA_EPROTO: the queue is broken, fault tells why. What is in flight, a
- * parked one included, can still be completed.
+ * Offer what is parked again, go on with what waited for translations that have come, then pop and submit requests, up to `budget` (0:
+ * nothing but the former, for a queue that is being stopped). A request whose addresses miss puts all the pages that it lacks into misses
+ * and waits; those behind it go on. Returns the number of requests that the device took (0: nothing to do, or all wait), -VIA_EPROTO: the
+ * queue is broken, fault tells why. What is in flight, a parked or waiting one included, can still be completed.
  */
 VIA_MUST_USE int via_pump_run(struct via_pump *, unsigned budget);
 /* Show the driver what was completed since; true: notify it. */
 VIA_MUST_USE bool via_pump_flush(struct via_pump *);
 static inline unsigned via_pump_inflight(const struct via_pump *p) { return p->dq.inflight; }
 
+/*
+ * The ring's areas can't be touched from here on: nothing is popped, and what is completed is kept until via_pump_here says where they are
+ * now (NULLs are not allowed there).
+ */
+void via_pump_away(struct via_pump *);
+VIA_MUST_USE int via_pump_here(struct via_pump *, const void *desc, const void *avail, void *used);
+
+/*
+ * The fence, for a pump with misses. Translations of [start, last] are gone from xlate. False: nothing reaches these addresses by them any
+ * more. True: a request that the device holds still may; ask again when requests have been completed. Requests that the device does not
+ * hold are translated anew.
+ */
+bool via_pump_revoke(struct via_pump *, via_iova start, via_iova last);
+
+/*
+ * Give back requests that wait for translations, for a queue that is being stopped. Those that are the last ones popped are put back: the
+ * available index goes back, and they will be popped again after the next start. Returns how many are left, which were popped before one
+ * that the device has taken, those that were completed while the ring is away included; with `abandon` these are given up as by
+ * via_req_abandon. Requests that are to be refreshed are not touched.
+ */
+unsigned via_pump_withdraw(struct via_pump *, bool abandon);
+
 /* The device is done with a request: it wrote `written` bytes from the start of the writable part on. */
 void via_req_complete(struct via_req *, uint32_t written);
-/* The device will never answer this request: the driver does not see it used. For when the ring is about to be stopped for good. */
+/* The device will never answer this request: the driver does not see it used. For when the ring is about to be stopped for good. A request
+ * that waits may be given up, too. */
 void via_req_abandon(struct via_req *);
+/*
+ * For a device with `refreshed`, before it touches the spans of a request that it took earlier. 0: they are good (n_out and n_in may be
+ * others now). -VIA_EAGAIN: the request waits for translations, `refreshed` will tell; it may be completed all the same, untouched.
+ * -VIA_EFAULT: refused, the spans are as for `refuse`.
+ */
+VIA_MUST_USE int via_req_refresh(struct via_req *);
 
 /* ------------------------------------------------------------------ block device (5.2) */
 

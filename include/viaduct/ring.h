@@ -144,9 +144,13 @@ struct via_dq {
     uint16_t inflight;   /* popped, not pushed */
 };
 
-/* The used index goes on from where used->idx stands, read once. Available buffer notifications are asked for at first. -VIA_EINVAL: size
- * or alignment. */
+/*
+ * The used index goes on from where used->idx stands, read once. Available buffer notifications are asked for at first. The areas may all
+ * be NULL: then via_dq_move has to come before anything else but via_dq_unpop and via_dq_refuse. -VIA_EINVAL: size or alignment.
+ */
 VIA_MUST_USE int via_dq_init(struct via_dq *, const struct via_dq_cfg *);
+/* From here on the areas are reached there. -VIA_EINVAL: alignment, nothing changed. */
+VIA_MUST_USE int via_dq_move(struct via_dq *, const void *desc, const void *avail, void *used);
 
 /*
  * Take the next available chain. VIA_POP_READY: *chain is whole. VIA_POP_TABLE: fetch chain->table.len bytes (at most 16 a
@@ -170,6 +174,9 @@ VIA_MUST_USE int via_dq_table(struct via_dq *, struct via_chain *chain, const st
  * the queue with this fault; the chain does not count as in flight any more. Returns -VIA_EPROTO.
  */
 int via_dq_refuse(struct via_dq *, const char *what, uint64_t got, uint64_t limit);
+
+/* Put the last n chains that were popped back: they will be popped again, and are judged anew then. None of them was pushed. */
+void via_dq_unpop(struct via_dq *, unsigned n);
 
 /* Give a chain back, in any order; on a broken queue too. The driver does not see it before via_dq_publish. written: bytes written from the
  * start of the writable part on (2.7.8.2). */

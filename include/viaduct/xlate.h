@@ -15,6 +15,11 @@ struct via_xlate_ops {
 };
 struct via_xlate {
     const struct via_xlate_ops *ops;
+    /*
+     * Changes whenever something that resolved before may resolve no more, or elsewhere. Who keeps a resolved pointer (a ring's areas)
+     * keeps the generation beside it, and resolves again when it is another. It never comes back to a value.
+     */
+    uint64_t generation;
 };
 
 /*
@@ -62,6 +67,8 @@ VIA_MUST_USE int via_memmap_add(struct via_memmap *, const struct via_region *);
 VIA_MUST_USE int via_memmap_remove(struct via_memmap *, uint64_t gpa, uint64_t len, uint64_t uva, struct via_region *out);
 /* Where len contiguous bytes at a user address are (ring areas): NULL when no single region holds them all. */
 void *via_memmap_uva(const struct via_memmap *, via_uva addr, uint64_t len);
+/* What is contiguous from a user address on, at most len bytes. -VIA_EFAULT: no region holds it. */
+VIA_MUST_USE int via_memmap_at(const struct via_memmap *, via_uva addr, uint64_t len, struct via_span *);
 
 /* ------------------------------------------------------------------ IOTLB: translations that a front-end gave us */
 
@@ -90,7 +97,6 @@ struct via_iotlb {
     struct via_xlate xlate; /* resolve: -VIA_EAGAIN is a miss, -VIA_EFAULT an entry without the right that is asked for */
     uint32_t n, capacity;   /* entries */
     uint64_t evictions;     /* so far */
-    uint64_t generation;
     struct via_iotlb_entry *entry;
     uint32_t free, fresh;  /* entries given back; the first one never used */
     uint32_t hand;         /* whose turn it is to be evicted */
@@ -116,11 +122,72 @@ VIA_MUST_USE int via_iotlb_insert(struct via_iotlb *, via_iova start, via_iova l
 /* INVALIDATE: nothing from start to last, both included, is known any more. Entries are cut where they reach beyond; last below start:
  * nothing. {0, UINT64_MAX} empties it. */
 void via_iotlb_remove(struct via_iotlb *, via_iova start, via_iova last);
+
+/* ------------------------------------------------------------------ misses: translations to ask for */
+
 /*
- * Changes whenever something that resolved before may resolve no more, or elsewhere: after a removal, a replacement, an eviction. Who keeps
- * a resolved pointer (a ring's areas) keeps the generation beside it, and resolves again when it is another. It never comes back to a
- * value.
+ * The pages that requests wait for. Whoever misses puts its pages in (once, whoever else waits for them, too); who speaks to the front-end
+ * takes them out to ask, and says what came of it. One for all queues of a connection, one owner. Bounded: what finds no room comes when
+ * there is some.
  */
-static inline uint64_t via_iotlb_generation(const struct via_iotlb *t) { return t->generation; }
+
+#define VIA_MISS_PAGE 4096u /* asked for at a time: what front-ends answer with (an IOMMU's smallest page) */
+
+struct via_miss {
+    uint64_t page;                /* its first address */
+    uint64_t asked_ns;            /* when; by the clock of who asks */
+    uint32_t next;                /* private: of the same hash, or free */
+    uint32_t after, before;       /* private: its neighbours in the queue of pages to ask for */
+    uint8_t perm;                 /* rights to ask for: all that somebody needs */
+    uint8_t more, state, refused; /* private: rights to ask for next; and sets of rights that were refused, a bit each */
+    bool sure;                    /* ask in a way that brings an answer even if it is no */
+};
+
+struct via_misses {
+    unsigned n, capacity; /* pages; refused ones count too */
+    unsigned fresh;       /* of them to be asked for */
+    unsigned refused;
+    uint64_t total, full; /* pages ever put in; times that there was no room */
+    uint64_t changes;     /* an answer came, or room: while it is the same, who waits need not look again */
+    struct via_miss *slot;
+    uint32_t *bucket;
+    uint32_t free, first, last; /* private: free slots; the queue of pages to ask for */
+};
+
+#define VIA_MISSES_MAX (1u << 24)
+
+size_t via_misses_bytes(unsigned capacity); /* of storage, max-aligned */
+/* -VIA_EINVAL: capacity is no power of two, or above VIA_MISSES_MAX. */
+VIA_MUST_USE int via_misses_init(struct via_misses *, unsigned capacity, void *storage);
+
+/*
+ * Look all of n segments over, which need the same rights: each page that does not resolve, or lacks a right, goes in.
+ * 0: all resolve. -VIA_EAGAIN: some do not; *addr: the last page that was put in, or was there, so that looking again is worth while when
+ * it is not pending any more (via_misses_pending; it is false at once when there was no room). -VIA_EFAULT: nothing is pending, but *addr
+ * was refused; at once: the segment wraps.
+ */
+VIA_MUST_USE int via_misses_collect(struct via_misses *, struct via_xlate *, const struct via_seg *seg, unsigned n, unsigned perm,
+                                    via_iova *addr);
+bool via_misses_pending(const struct via_misses *, via_iova addr); /* neither answered nor refused */
+
+/* The next page to ask for, in the order in which they came, or NULL; it counts as asked at now_ns. Valid until the next call. */
+const struct via_miss *via_misses_next(struct via_misses *, uint64_t now_ns);
+/*
+ * Rights for [start, last] came. That answers each page of which it has a byte: who still misses asks again. But a page that lacks a right
+ * that it was asked with is refused: asking again would not help. perm 0: no rights came, nor will any; what is still to be asked for is
+ * refused, too.
+ */
+void via_misses_update(struct via_misses *, via_iova start, via_iova last, unsigned perm);
+/* The front-end said no: to a page that was asked for at asked_ns or before, and still is pending. */
+void via_misses_refuse(struct via_misses *, via_iova page, uint64_t asked_ns);
+/* Of the pages asked for at asked_ns or before without being `sure`: those without an answer are to be asked for again, surely. The number.
+ */
+unsigned via_misses_again(struct via_misses *, uint64_t asked_ns);
+/* Everybody who waited has looked: forget what was refused. */
+void via_misses_forget(struct via_misses *);
+/* Nobody waits any more: forget everything. */
+void via_misses_clear(struct via_misses *);
+/* When the page that has been waiting longest was asked for; UINT64_MAX: none is. */
+uint64_t via_misses_oldest(const struct via_misses *);
 
 #endif

@@ -216,9 +216,9 @@ static void a_buffer_may_cross_regions(void)
 static void storage_sizes_are_judged(void)
 {
     struct rig *r = rig_new(&rig_limits);
-    CHECK_EQ(via_pump_init(&r->pump, &r->dq, &r->map.xlate, &r->dev.device, UINT16_MAX, r->pump_storage), -VIA_EINVAL);
+    CHECK_EQ(via_pump_init(&r->pump, &r->dq, &r->map.xlate, NULL, &r->dev.device, UINT16_MAX, r->pump_storage), -VIA_EINVAL);
     r->dq.num = 3;
-    CHECK_EQ(via_pump_init(&r->pump, &r->dq, &r->map.xlate, &r->dev.device, 4, r->pump_storage), -VIA_EINVAL);
+    CHECK_EQ(via_pump_init(&r->pump, &r->dq, &r->map.xlate, NULL, &r->dev.device, 4, r->pump_storage), -VIA_EINVAL);
 }
 
 TAP_MAIN(TEST(addresses_outside_break_the_queue), TEST(memory_that_is_only_readable_is_not_written),

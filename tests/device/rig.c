@@ -36,7 +36,7 @@ bool rig_restart(struct rig *r)
                             .indirect_len = RIG_NUM};
     r->dq = (struct via_dq_cfg){.num = RIG_NUM, .desc = vq.desc, .avail = vq.avail, .used = vq.used, .indirect = true};
     tokens = 0;
-    return via_vq_init(&r->vq, &vq) == 0 && via_pump_init(&r->pump, &r->dq, &r->map.xlate, &r->dev.device, 4, r->pump_storage) == 0;
+    return via_vq_init(&r->vq, &vq) == 0 && via_pump_init(&r->pump, &r->dq, &r->map.xlate, NULL, &r->dev.device, 4, r->pump_storage) == 0;
 }
 
 struct rig *rig_new(const struct via_blk_limits *limits)
@@ -53,7 +53,7 @@ struct rig *rig_new(const struct via_blk_limits *limits)
     struct via_region ram = {.gpa = RIG_GPA, .len = RIG_MEM, .uva = 0x1000, .ptr = r->mem};
     struct via_region rom = {.gpa = RIG_ROM_GPA, .len = sizeof(r->rom), .uva = 0x10000000, .ptr = r->rom, .readonly = true};
     r->limits = *limits;
-    r->pump_storage = malloc(via_pump_bytes(RIG_NUM, 4));
+    r->pump_storage = malloc(via_pump_bytes(RIG_NUM, 4, false));
     r->dev_storage = malloc(via_blk_device_bytes(RIG_NUM, RIG_NUM + 4));
     if (via_memmap_add(&r->map, &ram) < 0 || via_memmap_add(&r->map, &rom) < 0 || !r->pump_storage || !r->dev_storage ||
         via_blk_device_init(&r->dev, limits, &r->store.store, RIG_NUM, RIG_NUM + 4, r->dev_storage) < 0 || !rig_restart(r))

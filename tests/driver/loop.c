@@ -34,7 +34,7 @@ static bool queue_new(struct loop *l, unsigned i, enum loop_dma dma, uint64_t fe
 {
     struct loop_queue *q = &l->queue[i];
     q->storage = malloc(via_blk_driver_bytes(LOOP_DEPTH, LOOP_DATA_MAX, LOOP_SEG_MAX));
-    q->pump_storage = malloc(via_pump_bytes(LOOP_NUM, 4));
+    q->pump_storage = malloc(via_pump_bytes(LOOP_NUM, 4, false));
     if (!q->storage || !q->pump_storage || via_direct_init(&q->direct, l->range, via_array_len(l->range)) < 0 ||
         via_bounce_init(&q->bounce, &l->pool, i, 8) < 0)
         return false;
@@ -73,7 +73,7 @@ struct loop *loop_new(enum loop_dma dma, uint64_t features)
 
 bool loop_serve(struct loop *l, struct loop_queue *q, struct via_device *device)
 {
-    return via_pump_init(&q->pump, &q->dq_cfg, &l->map.xlate, device, 4, q->pump_storage) == 0;
+    return via_pump_init(&q->pump, &q->dq_cfg, &l->map.xlate, NULL, device, 4, q->pump_storage) == 0;
 }
 
 uint32_t loop_in_use(const struct loop *l)

@@ -121,7 +121,7 @@ static bool follow_evictions(void)
 static bool apply(struct op op)
 {
     uint64_t first = model.base + op.first * model.unit, last = model.base + op.last * model.unit + (model.unit - 1);
-    uint64_t generation = via_iotlb_generation(&tlb);
+    uint64_t generation = tlb.xlate.generation;
     bool there = false, changed = false;
     for (unsigned i = op.first; i <= op.last; i++) {
         uintptr_t at = op.place ? ((uintptr_t)op.place << 40) + i * model.unit : 0;
@@ -134,8 +134,8 @@ static bool apply(struct op op)
     else
         cut_out(first, last);
     changed |= tlb.evictions != model.evictions;
-    CHECK_OR_FALSE(!changed || via_iotlb_generation(&tlb) > generation);
-    CHECK_OR_FALSE(changed || there || via_iotlb_generation(&tlb) == generation);
+    CHECK_OR_FALSE(!changed || tlb.xlate.generation > generation);
+    CHECK_OR_FALSE(changed || there || tlb.xlate.generation == generation);
     if (op.place) /* whatever went for it, what was asked for is there */
         CHECK_OR_FALSE(agrees(op.first, 0, 1) && agrees(op.last, model.unit - 1, 1));
     return true;
@@ -335,7 +335,7 @@ static void refuses_what_is_no_update(void)
     CHECK_EQ(via_iotlb_init(&tlb, 0, storage), -VIA_EINVAL);
     CHECK_EQ(via_iotlb_init(&tlb, VIA_IOTLB_ENTRIES_MAX + 1, storage), -VIA_EINVAL);
     CHECK_EQ(insert(0x10, 0x1f, 0x1000, 3), 0);
-    uint64_t generation = via_iotlb_generation(&tlb);
+    uint64_t generation = tlb.xlate.generation;
     CHECK_EQ(insert(0x18, 0x17, 0x2000, 3), -VIA_EINVAL);
     CHECK_EQ(insert(0x18, 0x18, 0x2000, 0), -VIA_EINVAL);
     CHECK_EQ(insert(0x18, 0x18, 0x2000, 4), -VIA_EINVAL);
@@ -343,7 +343,7 @@ static void refuses_what_is_no_update(void)
     CHECK_EQ(insert(0x18, 0x19, UINTPTR_MAX, 3), -VIA_EINVAL);
     CHECK_EQ(insert(0, UINT64_MAX, 0x2000, 3), -VIA_EINVAL);
     cut_out(0x1f, 0x10);
-    CHECK_EQ(via_iotlb_generation(&tlb), generation);
+    CHECK_EQ(tlb.xlate.generation, generation);
     CHECK_EQ(ask1(0x1f), 0);
     CHECK_EQ(insert(0x18, 0x18, UINTPTR_MAX, 3), 0); /* the very last host byte; what follows continues nothing */
     CHECK_EQ(tlb.n, 3);
@@ -363,14 +363,14 @@ static void flush_in_two(void)
             CHECK_EQ(insert(at[i], at[i] + 0xfff, 0x10000000 + i * 0x10000, 3), 0);
         if (wide) /* one that reaches over both ends of the window */
             CHECK_EQ(insert(0xfed00000, 0xfeffffff, 0x20000000, 3), 0);
-        uint64_t generation = via_iotlb_generation(&tlb);
+        uint64_t generation = tlb.xlate.generation;
         cut_out(0, 0xfedfffff);
-        CHECK(via_iotlb_generation(&tlb) > generation);
-        generation = via_iotlb_generation(&tlb);
+        CHECK(tlb.xlate.generation > generation);
+        generation = tlb.xlate.generation;
         for (unsigned i = 0; i < via_array_len(at); i++)
             CHECK_EQ(ask1(at[i]), at[i] > 0xfedfffff ? 0 : -VIA_EAGAIN);
         cut_out(0xfef00000, UINT64_MAX);
-        CHECK(via_iotlb_generation(&tlb) > generation);
+        CHECK(tlb.xlate.generation > generation);
         for (unsigned i = 0; i < via_array_len(at); i++)
             CHECK_EQ(ask1(at[i]), -VIA_EAGAIN);
         CHECK_EQ(tlb.n, wide);
