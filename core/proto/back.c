@@ -118,7 +118,7 @@ static int handle(struct via_back *b, struct via_vu_msg *m)
 
 int via_back_feed(struct via_back *b, struct via_vu_msg *m, const struct via_back_action **act)
 {
-    VIA_ASSERT(!b->busy);
+    VIA_ASSERT(!b->busy && m->request != VIA_VU_IOTLB_MSG);
     if (b->broken)
         return -VIA_EPROTO;
     b->fault = (struct via_fault){0};
@@ -132,6 +132,7 @@ int via_back_feed(struct via_back *b, struct via_vu_msg *m, const struct via_bac
     for (unsigned i = 0; i < VIA_VU_FDS_MAX; i++)
         b->act.fd[i] = -1;
     b->preset = 0;
+    b->preset_fault = (struct via_fault){0};
     const struct via_vu_kind *kind = via_vu_kind_of(m->request);
     b->ack = (m->flags & VIA_VU_FLAG_NEED_REPLY) && (b->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK));
     int err = kind ? judge(b, kind) : 0;
@@ -193,13 +194,6 @@ static void begin_reply(const struct via_back *b, struct via_vu_msg *reply)
     reply->flags = VIA_VU_VERSION | VIA_VU_FLAG_REPLY;
 }
 
-static void reply_u64(const struct via_back *b, uint64_t value, struct via_vu_msg *reply)
-{
-    begin_reply(b, reply);
-    reply->size = sizeof(value);
-    memcpy(reply->payload, &value, sizeof(value));
-}
-
 /* The answer of a request that has one; config space is the only one that can tell of a failure: by no payload. */
 static bool answer(const struct via_back *b, int err, struct via_vu_msg *reply)
 {
@@ -219,7 +213,7 @@ static bool answer(const struct via_back *b, int err, struct via_vu_msg *reply)
         reply->size = sizeof(s);
         memcpy(reply->payload, &s, sizeof(s));
     } else {
-        reply_u64(b, b->act.value, reply);
+        via_vu_reply_u64(reply, b->msg.request, b->act.value);
     }
     return true;
 }
@@ -228,6 +222,8 @@ bool via_back_done(struct via_back *b, int result, uint64_t value, struct via_vu
 {
     VIA_ASSERT(b->busy);
     b->busy = false;
+    if (!b->broken)
+        b->fault = b->preset_fault; /* not that of an IOTLB_MSG which came meanwhile */
     const struct via_vu_kind *kind = via_vu_kind_of(b->msg.request);
     int err = b->preset ? b->preset : result;
     if (!err)
@@ -239,13 +235,15 @@ bool via_back_done(struct via_back *b, int result, uint64_t value, struct via_vu
                             b->act.region[0].size);
     if (err && kind)
         (void)via_fault_set(&b->fault, err, kind->failed, (uint64_t)-err, 0);
+    if (b->broken) /* by an IOTLB_MSG while the action was out */
+        return false;
     if (kind && kind->answered) {
         bool sent = answer(b, err, reply);
         b->broken = !sent;
         return sent;
     }
     if (b->ack)
-        reply_u64(b, err ? (uint64_t)-err : 0, reply);
+        via_vu_reply_u64(reply, b->msg.request, err ? (uint64_t)-err : 0);
     else if (err && kind)
         b->broken = true;
     return b->ack;

@@ -10,7 +10,7 @@ int via_back_break(struct via_back *b, const char *what, uint64_t got, uint64_t 
 
 int via_back_refuse(struct via_back *b, int result, const char *what, uint64_t got, uint64_t limit)
 {
-    b->preset = via_fault_set(&b->fault, result, what, got, limit);
+    b->preset = via_fault_set(&b->preset_fault, result, what, got, limit);
     return 0;
 }
 

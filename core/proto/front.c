@@ -106,6 +106,21 @@ void via_front_config_set(struct via_front *f, struct via_vu_msg *m, uint32_t of
     config(f, m, VIA_VU_SET_CONFIG, offset, bytes, len);
 }
 
+void via_front_iotlb(struct via_front *f, struct via_vu_msg *m, const struct via_vu_iotlb *iotlb)
+{
+    bool update = iotlb->type == VIA_VU_IOTLB_UPDATE;
+    VIA_ASSERT(!f->broken && (f->features & VIA_BIT(VIA_F_ACCESS_PLATFORM)));
+    VIA_ASSERT(update || iotlb->type == VIA_VU_IOTLB_INVALIDATE);
+    VIA_ASSERT(via_range_inside(iotlb->iova, iotlb->size, 0, UINT64_MAX));
+    VIA_ASSERT(!update || (via_range_inside(iotlb->uva, iotlb->size, 0, UINT64_MAX) && via_vu_perm_known(iotlb->perm)));
+    (void)update;
+    memset(m, 0, sizeof(*m));
+    m->request = VIA_VU_IOTLB_MSG;
+    m->flags = VIA_VU_VERSION | VIA_VU_FLAG_NEED_REPLY;
+    via_vu_iotlb_put(m, iotlb);
+    f->iotlb_due++;
+}
+
 void via_front_back_req_fd(struct via_front *f, struct via_vu_msg *m, int fd)
 {
     begin(f, m, VIA_VU_SET_BACKEND_REQ_FD, NULL, 0);
@@ -167,26 +182,28 @@ static int take_value(struct via_front *f, uint32_t request, uint64_t v)
     return 0;
 }
 
-int via_front_feed(struct via_front *f, const struct via_vu_msg *m)
+/* An IOTLB_MSG's answer: whose turn it is needs no look, they come in order. */
+static int take_iotlb(struct via_front *f, const struct via_vu_msg *m)
 {
-    if (f->broken)
-        return -VIA_EPROTO;
+    uint64_t v;
+    if (m->size != sizeof(v))
+        return broken(f, "the back-end's answer has the wrong size", m->size, sizeof(v));
+    memcpy(&v, m->payload, sizeof(v));
+    f->iotlb_due--;
+    if (v)
+        return via_fault_set(&f->fault, -VIA_EIO, "the back-end says that an IOTLB_MSG failed (got: its code)", v, 0);
+    return 0;
+}
+
+static int take_answer(struct via_front *f, const struct via_vu_msg *m)
+{
     uint32_t due = f->await;
-    if (!due)
-        return broken(f, "the back-end answered though nothing was asked", m->request, 0);
-    if (m->request != due)
-        return broken(f, "the back-end answered another request than the one that was asked", m->request, due);
-    if (!(m->flags & VIA_VU_FLAG_REPLY))
-        return broken(f, "the back-end's answer is not marked as one", m->flags, VIA_VU_FLAG_REPLY);
-    if (m->nfd)
-        return broken(f, "file descriptors came along with an answer that has none", m->nfd, 0);
+    uint64_t v;
     f->await = 0;
     if (due == VIA_VU_GET_CONFIG)
         return take_config(f, m);
     if (due == VIA_VU_GET_VRING_BASE)
         return take_base(f, m);
-
-    uint64_t v;
     if (m->size != sizeof(v))
         return broken(f, "the back-end's answer has the wrong size", m->size, sizeof(v));
     memcpy(&v, m->payload, sizeof(v));
@@ -198,24 +215,66 @@ int via_front_feed(struct via_front *f, const struct via_vu_msg *m)
     return 0;
 }
 
-int via_front_feed_back_req(struct via_front *f, const struct via_vu_msg *m, struct via_vu_msg *reply, bool *send)
+int via_front_feed(struct via_front *f, const struct via_vu_msg *m)
 {
-    *send = false;
     if (f->broken)
         return -VIA_EPROTO;
+    bool iotlb = m->request == VIA_VU_IOTLB_MSG && f->iotlb_due;
+    f->fault = (struct via_fault){0};
+    if (!f->await && !f->iotlb_due)
+        return broken(f, "the back-end answered though nothing was asked", m->request, 0);
+    if (!iotlb && (!f->await || m->request != f->await))
+        return broken(f, "the back-end answered another request than the one that was asked", m->request,
+                      f->await ? f->await : VIA_VU_IOTLB_MSG);
+    if (!(m->flags & VIA_VU_FLAG_REPLY))
+        return broken(f, "the back-end's answer is not marked as one", m->flags, VIA_VU_FLAG_REPLY);
+    if (m->nfd)
+        return broken(f, "file descriptors came along with an answer that has none", m->nfd, 0);
+    return iotlb ? take_iotlb(f, m) : take_answer(f, m);
+}
+
+/* ------------------------------------------------------------------ the back-end's own requests */
+
+/* What a message asks for. Looks at nothing that feeding it in changes, so it can be asked twice. */
+static enum via_front_event event_of(const struct via_front *f, const struct via_vu_msg *m, struct via_vu_iotlb *iotlb)
+{
+    if (m->request == VIA_VU_BACK_CONFIG_CHANGE)
+        return VIA_FRONT_CONFIG_CHANGE;
+    if (m->request != VIA_VU_BACK_IOTLB_MSG || !(f->features & VIA_BIT(VIA_F_ACCESS_PLATFORM)))
+        return VIA_FRONT_UNKNOWN;
+    via_vu_iotlb_get(m, iotlb);
+    iotlb->size = iotlb->uva = 0;
+    if (!via_vu_perm_known(iotlb->perm))
+        return VIA_FRONT_UNKNOWN;
+    if (iotlb->type == VIA_VU_IOTLB_MISS)
+        return VIA_FRONT_MISS;
+    return iotlb->type == VIA_VU_IOTLB_ACCESS_FAIL ? VIA_FRONT_ACCESS_FAIL : VIA_FRONT_UNKNOWN;
+}
+
+int via_front_feed_back_req(struct via_front *f, const struct via_vu_msg *m, struct via_vu_iotlb *iotlb)
+{
+    if (f->broken)
+        return -VIA_EPROTO;
+    f->fault = (struct via_fault){0};
     if (m->flags & VIA_VU_FLAG_REPLY)
         return broken(f, "an answer came on the back-end's request channel, where nothing was asked", m->request, 0);
-    bool known = m->request == VIA_VU_BACK_CONFIG_CHANGE;
-    if (known && (m->size || m->nfd))
+    if (m->request == VIA_VU_BACK_CONFIG_CHANGE && (m->size || m->nfd))
         return broken(f, "CONFIG_CHANGE brings a payload or file descriptors, but has none", m->size, 0);
-    if ((m->flags & VIA_VU_FLAG_NEED_REPLY) && (f->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK))) {
-        const uint64_t verdict = known ? 0 : VIA_ENOTSUP;
-        memset(reply, 0, sizeof(*reply));
-        reply->request = m->request;
-        reply->flags = VIA_VU_VERSION | VIA_VU_FLAG_REPLY;
-        reply->size = sizeof(verdict);
-        memcpy(reply->payload, &verdict, sizeof(verdict));
-        *send = true;
-    }
-    return known;
+    if (m->request == VIA_VU_BACK_IOTLB_MSG && (m->size < VIA_VU_IOTLB_USED || m->size > VIA_VU_IOTLB_BYTES))
+        return broken(f, "BACKEND_IOTLB_MSG: the payload has the wrong size", m->size, VIA_VU_IOTLB_BYTES);
+    if (m->request == VIA_VU_BACK_IOTLB_MSG && m->nfd)
+        return broken(f, "BACKEND_IOTLB_MSG: file descriptors came along, but it has none", m->nfd, 0);
+    return (int)event_of(f, m, iotlb);
+}
+
+bool via_front_back_done(const struct via_front *f, const struct via_vu_msg *m, int result, struct via_vu_msg *reply)
+{
+    struct via_vu_iotlb iotlb;
+    VIA_ASSERT(result <= 0);
+    if (!(m->flags & VIA_VU_FLAG_NEED_REPLY) || !(f->protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK)))
+        return false;
+    if (event_of(f, m, &iotlb) == VIA_FRONT_UNKNOWN)
+        result = -VIA_ENOTSUP;
+    via_vu_reply_u64(reply, m->request, (uint64_t) - (int64_t)result);
+    return true;
 }

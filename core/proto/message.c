@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The table of messages: one row a request. */
+#include <string.h>
+
 #include "message.h"
 
 enum { ANYONE = false, OWNER = true };
@@ -49,6 +51,7 @@ static const struct via_vu_kind kinds[] = {
     ROW(GET_QUEUE_NUM,         0,  0,             0, 0, PF(MQ),                   ANYONE, ANSWERED),
     ROW(SET_VRING_ENABLE,      8,  8,             0, 0, NONE,                     OWNER,  SILENT),
     ROW(SET_BACKEND_REQ_FD,    0,  0,             1, 1, PF(BACKEND_REQ),          ANYONE, SILENT),
+    ROW(IOTLB_MSG, VIA_VU_IOTLB_USED, VIA_VU_IOTLB_BYTES, 0, 0, NONE,        OWNER,  ANSWERED),
     ROW(GET_CONFIG,            13, 268,           0, 0, PF(CONFIG),               ANYONE, ANSWERED),
     ROW(SET_CONFIG,            13, 268,           0, 0, PF(CONFIG),               OWNER,  SILENT),
     ROW(RESET_DEVICE,          0,  0,             0, 0, PF(RESET_DEVICE),         OWNER,  SILENT),
@@ -71,4 +74,38 @@ const char *via_vu_name(uint32_t request)
 {
     const struct via_vu_kind *kind = via_vu_kind_of(request);
     return kind ? kind->name : "unknown request";
+}
+
+const char *via_vu_back_name(uint32_t request)
+{
+    switch (request) {
+    case VIA_VU_BACK_IOTLB_MSG:
+        return "BACKEND_IOTLB_MSG";
+    case VIA_VU_BACK_CONFIG_CHANGE:
+        return "BACKEND_CONFIG_CHANGE_MSG";
+    default:
+        return "unknown request";
+    }
+}
+
+void via_vu_reply_u64(struct via_vu_msg *reply, uint32_t request, uint64_t value)
+{
+    memset(reply, 0, sizeof(*reply));
+    reply->request = request;
+    reply->flags = VIA_VU_VERSION | VIA_VU_FLAG_REPLY;
+    reply->size = sizeof(value);
+    memcpy(reply->payload, &value, sizeof(value));
+}
+
+void via_vu_iotlb_put(struct via_vu_msg *m, const struct via_vu_iotlb *iotlb)
+{
+    m->size = VIA_VU_IOTLB_BYTES;
+    memset(m->payload, 0, VIA_VU_IOTLB_BYTES);
+    memcpy(m->payload, iotlb, VIA_VU_IOTLB_USED);
+}
+
+void via_vu_iotlb_get(const struct via_vu_msg *m, struct via_vu_iotlb *iotlb)
+{
+    memset(iotlb, 0, sizeof(*iotlb));
+    memcpy(iotlb, m->payload, VIA_VU_IOTLB_USED);
 }

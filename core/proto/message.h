@@ -25,11 +25,14 @@ struct via_vu_config {
     uint32_t offset, size, flags;
     uint8_t bytes[VIA_VU_CONFIG_MAX];
 };
+#define VIA_VU_IOTLB_USED 26u  /* bytes that say something */
+#define VIA_VU_IOTLB_BYTES 32u /* with the padding that all senders add */
 _Static_assert(sizeof(struct via_vu_state) == 8, "vring state");
 _Static_assert(sizeof(struct via_vu_addr) == 40, "vring address");
 _Static_assert(sizeof(struct via_vu_table) == 264, "memory table");
 _Static_assert(sizeof(struct via_vu_single) == 40, "single memory region");
 _Static_assert(sizeof(struct via_vu_config) == 268 && sizeof(struct via_vu_config) <= VIA_VU_PAYLOAD_MAX, "config space");
+_Static_assert(offsetof(struct via_vu_iotlb, type) + 1 == VIA_VU_IOTLB_USED && sizeof(struct via_vu_iotlb) == VIA_VU_IOTLB_BYTES, "iotlb");
 
 #define VIA_VU_STATE_BYTES 8u
 #define VIA_VU_TABLE_HDR 8u
@@ -42,6 +45,7 @@ _Static_assert(sizeof(struct via_vu_config) == 268 && sizeof(struct via_vu_confi
 #define VIA_VU_CONFIG_OLD_START 0x100u
 
 #define VIA_VU_PF_NONE 0xffu
+#define VIA_VU_PERM_ALL 3u /* enum via_perm */
 
 /* What is known about a request beforehand, with the sentences for a front-end that gets it wrong. */
 struct via_vu_kind {
@@ -56,5 +60,13 @@ struct via_vu_kind {
 
 /* NULL: not known. */
 const struct via_vu_kind *via_vu_kind_of(uint32_t request);
+
+/* An answer that is a number: of a request that has one, or an acknowledgement. */
+void via_vu_reply_u64(struct via_vu_msg *reply, uint32_t request, uint64_t value);
+/* The payload of IOTLB_MSG and BACKEND_IOTLB_MSG; `get` wants VIA_VU_IOTLB_USED bytes of it. */
+void via_vu_iotlb_put(struct via_vu_msg *m, const struct via_vu_iotlb *iotlb);
+void via_vu_iotlb_get(const struct via_vu_msg *m, struct via_vu_iotlb *iotlb);
+
+static inline bool via_vu_perm_known(unsigned perm) { return perm != 0 && perm <= VIA_VU_PERM_ALL; }
 
 #endif

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* client: the front-end end of a vhost-user connection: one request at a time, each answer waited for with a limit. */
+/*
+ * client: the front-end end of a vhost-user connection: one request at a time, each answer waited for with a limit. Only translations go
+ * beside: the back-end asks for them when it likes, and several may be on their way to it.
+ */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,7 +13,12 @@
 
 #include <viaduct/vhost.h>
 
+#include "../clock.h"
+
 #define TIMEOUT_MS 5000
+#define IOTLB_DUE 64u          /* answers out before they are waited for; as many as fit into a socket's buffer several times */
+#define IOTLB_DUE_SERVING 128u /* for answers to misses, which the back-end may need before it can give the others */
+#define REQUESTS_A_CALL 64u
 
 static bool has_protocol(const struct via_client *c, enum via_vu_protocol_feature bit) { return c->front.protocol & VIA_BIT(bit); }
 
@@ -17,7 +26,7 @@ static bool has_protocol(const struct via_client *c, enum via_vu_protocol_featur
 
 int via_client_adopt(struct via_client *c, int fd)
 {
-    *c = (struct via_client){.fd = fd, .timeout_ms = c->timeout_ms, .req_fd = -1};
+    *c = (struct via_client){.fd = fd, .timeout_ms = c->timeout_ms, .miss = c->miss, .req_fd = -1};
     via_sock_rx_init(&c->rx);
     via_sock_rx_init(&c->req_rx);
     via_front_init(&c->front);
@@ -61,33 +70,157 @@ static int out_of_step(struct via_client *c, int result, const char *doing, cons
     return via_err_set(err, result, "%s %s: %.240s", doing, request, why->text);
 }
 
+static int time_limit(const struct via_client *c) { return c->timeout_ms ? c->timeout_ms : TIMEOUT_MS; }
+
+static int time_left(const struct via_client *c)
+{
+    int64_t left = c->end - via_clock_ms();
+    return left > 0 ? (int)left : 0;
+}
+
+static int client_alive(struct via_client *c, const char *name, struct via_err *err)
+{
+    if (c->fd >= 0 && !c->front.broken)
+        return 0;
+    c->front.await = 0; /* what was composed is not sent */
+    return via_err_set(err, -VIA_EPROTO, "%s: the connection to the back-end is broken since an earlier failure", name);
+}
+
+/* Each call has one time limit for all that it sends and waits for. */
+static int client_begin(struct via_client *c, const char *name, struct via_err *err)
+{
+    VIA_ASSERT(!c->serving);
+    int result = client_alive(c, name, err);
+    c->end = via_clock_ms() + time_limit(c);
+    c->refusal = (struct via_fault){0};
+    c->waited = 0;
+    return result;
+}
+
+/* One answer, if it has come: 1. A refusal is kept for who waits for it; nobody waits for that of an earlier IOTLB_MSG. */
+static int take_answer(struct via_client *c, struct via_err *err)
+{
+    int result = via_sock_recv(c->fd, &c->rx, err);
+    if (result == -VIA_ENODEV)
+        return via_err_set(err, result, "it closed the connection instead");
+    if (result <= 0)
+        return result;
+    unsigned due = c->front.iotlb_due;
+    result = via_front_feed(&c->front, &c->rx.msg);
+    via_vu_close_fds(&c->rx.msg);
+    bool iotlb = c->front.iotlb_due < due;
+    c->answered += iotlb;
+    if (result == -VIA_EIO && (!iotlb || c->answered == c->waited)) {
+        c->refusal = c->front.fault;
+        return 1;
+    }
+    if (result < 0)
+        return via_err_fault(err, result, iotlb ? "before that" : "what it sent is wrong", &c->front.fault);
+    return 1;
+}
+
+/*
+ * A request of the back-end's is read only when there is room for all that answers it: a back-end that asks and does not read holds itself
+ * up, and not us. If there is none, something that may change that is waited for.
+ */
+static bool room_to_answer(const struct via_client *c, int wait_ms)
+{
+    struct pollfd p[2] = {{.fd = c->fd, .events = POLLOUT}, {.fd = c->req_fd, .events = POLLOUT}};
+    (void)poll(p, 2, 0);
+    bool few = c->front.iotlb_due < IOTLB_DUE_SERVING, room = p[0].revents;
+    if (few && room && p[1].revents)
+        return true;
+    p[0].events = room ? POLLIN : POLLIN | POLLOUT;
+    p[1].fd = few && room ? c->req_fd : -1;
+    if (wait_ms)
+        (void)poll(p, 2, wait_ms);
+    return false;
+}
+
+/* One request of the back-end's own, if it has come: 1. -VIA_ENODEV: the back-end closed the channel, and has no use for it any more. */
+static int serve(struct via_client *c, struct via_err *err)
+{
+    struct via_vu_msg *m = &c->req_rx.msg, reply;
+    struct via_vu_iotlb iotlb;
+    int result = via_sock_recv(c->req_fd, &c->req_rx, err);
+    if (result <= 0)
+        return result;
+    int event = via_front_feed_back_req(&c->front, m, &iotlb);
+    via_vu_close_fds(m);
+    if (event < 0) {
+        char who[80];
+        snprintf(who, sizeof(who), "its own request, %s, is wrong", via_vu_back_name(m->request));
+        return via_err_fault(err, event, who, &c->front.fault);
+    }
+    c->config_changed |= event == VIA_FRONT_CONFIG_CHANGE;
+    c->misses += event == VIA_FRONT_MISS;
+    c->access_fails += event == VIA_FRONT_ACCESS_FAIL;
+    if (event == VIA_FRONT_MISS) {
+        c->serving = true;
+        result = c->miss ? c->miss(c, &iotlb) : -VIA_ENOTSUP;
+        c->serving = false;
+    } else {
+        result = 0;
+    }
+    if (c->front.broken)
+        return via_err_set(err, -VIA_EPROTO, "the connection broke when a miss was to be answered");
+    if (via_front_back_done(&c->front, m, result, &reply) && (result = via_sock_send(c->req_fd, &reply, time_left(c), err)) < 0)
+        return result;
+    return 1;
+}
+
+/*
+ * While an answer is waited for, misses are served, too: a back-end that is to stop a ring may have to ask for a translation first. Each
+ * turn does one thing, so that neither a flood of misses nor one of bytes keeps us from the end of the time.
+ */
+static int client_turn(struct via_client *c, struct via_err *err)
+{
+    bool listens = c->req_fd >= 0 && !c->req_gone && !c->serving;
+    struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN}, {.fd = listens ? c->req_fd : -1, .events = POLLIN}};
+    int left = time_left(c), result = 0;
+    if (left == 0)
+        return via_err_set(err, -VIA_ETIMEDOUT, "it did not answer within %d ms", time_limit(c));
+    if (poll(p, 2, left) <= 0)
+        return 0;
+    if (p[0].revents)
+        return take_answer(c, err);
+    if (room_to_answer(c, left))
+        result = serve(c, err);
+    c->req_gone = result == -VIA_ENODEV;
+    return c->req_gone ? 0 : result;
+}
+
+/* Until nothing is awaited and so many IOTLB_MSGs were answered. */
+static int client_wait(struct via_client *c, const char *name, uint64_t answered, struct via_err *err)
+{
+    struct via_err why = {.text = ""};
+    while (via_front_awaits(&c->front) || c->answered < answered) {
+        int result = client_turn(c, &why);
+        if (result < 0)
+            return out_of_step(c, result, "the back-end gave no answer to", name, &why, err);
+    }
+    if (!c->refusal.what)
+        return 0;
+    char who[80];
+    snprintf(who, sizeof(who), "the back-end's answer to %s", name);
+    return via_err_fault(err, -VIA_EIO, who, &c->refusal);
+}
+
+static int client_send(struct via_client *c, const struct via_vu_msg *m, const char *name, struct via_err *err)
+{
+    struct via_err why = {.text = ""};
+    int result = via_sock_send(c->fd, m, time_left(c), &why);
+    return result < 0 ? out_of_step(c, result, "the back-end does not take", name, &why, err) : 0;
+}
+
 /* Send a composed request and wait for its answer where one is due. */
 static int client_ask(struct via_client *c, const struct via_vu_msg *m, struct via_err *err)
 {
-    int timeout = c->timeout_ms ? c->timeout_ms : TIMEOUT_MS;
     const char *name = via_vu_name(m->request);
-    struct via_err why = {.text = ""};
-    if (c->fd < 0 || c->front.broken)
-        return via_err_set(err, -VIA_EPROTO, "%s: the connection to the back-end is broken since an earlier failure", name);
-    int result = via_sock_send(c->fd, m, timeout, &why);
-    if (result < 0)
-        return out_of_step(c, result, "the back-end does not take", name, &why, err);
-    if (!via_front_awaits(&c->front))
-        return 0;
-    result = via_sock_recv_wait(c->fd, &c->rx, timeout, &why);
-    if (result == -VIA_ENODEV)
-        (void)via_err_set(&why, 0, "it closed the connection instead");
-    if (result < 0)
-        return out_of_step(c, result, "the back-end gave no answer to", name, &why, err);
-    result = via_front_feed(&c->front, &c->rx.msg);
-    via_vu_close_fds(&c->rx.msg);
-    if (result < 0) {
-        char who[80];
-        c->front.await = 0;
-        snprintf(who, sizeof(who), "the back-end's answer to %s", name);
-        return via_err_fault(err, result, who, &c->front.fault);
-    }
-    return 0;
+    int result = client_begin(c, name, err);
+    if (result == 0)
+        result = client_send(c, m, name, err);
+    return result < 0 ? result : client_wait(c, name, 0, err);
 }
 
 static int ask_get(struct via_client *c, enum via_vu_request what, struct via_err *err)
@@ -259,20 +392,62 @@ int via_client_config_set(struct via_client *c, uint32_t offset, const void *byt
     return client_ask(c, &m, err);
 }
 
+/* ------------------------------------------------------------------ translations */
+
+/* With so many answers out they are waited for: a back-end that can't put an answer into its socket may give the connection up. */
+static int iotlb_room(struct via_client *c, struct via_err *err)
+{
+    struct via_err why = {.text = ""};
+    unsigned most = c->serving ? IOTLB_DUE_SERVING : IOTLB_DUE;
+    while (c->front.iotlb_due >= most) {
+        int result = client_turn(c, &why);
+        if (result < 0)
+            return out_of_step(c, result, "the back-end gave no answer to", "an earlier IOTLB_MSG", &why, err);
+    }
+    return 0;
+}
+
+int via_client_iotlb(struct via_client *c, const struct via_vu_iotlb *iotlb, bool wait, struct via_err *err)
+{
+    const char *name = via_vu_name(VIA_VU_IOTLB_MSG);
+    struct via_vu_msg m;
+    int result = c->serving ? client_alive(c, name, err) : client_begin(c, name, err);
+    if (result == 0)
+        result = iotlb_room(c, err);
+    if (result < 0)
+        return result;
+    via_front_iotlb(&c->front, &m, iotlb);
+    result = client_send(c, &m, name, err);
+    if (result < 0 || !wait || c->serving)
+        return result;
+    c->waited = c->answered + c->front.iotlb_due;
+    return client_wait(c, name, c->waited, err);
+}
+
+int via_client_iotlb_settle(struct via_client *c, struct via_err *err)
+{
+    const char *name = via_vu_name(VIA_VU_IOTLB_MSG);
+    int result = client_begin(c, name, err);
+    return result < 0 ? result : client_wait(c, name, c->answered + c->front.iotlb_due, err);
+}
+
 int via_client_back_req(struct via_client *c, struct via_err *err)
 {
-    struct via_vu_msg reply;
-    bool send;
-    if (c->req_fd < 0)
-        return 0;
-    int result = via_sock_recv(c->req_fd, &c->req_rx, err);
-    if (result <= 0)
+    struct via_err why = {.text = ""};
+    int result = client_begin(c, "the back-end's own requests", err);
+    if (result < 0)
         return result;
-    int known = via_front_feed_back_req(&c->front, &c->req_rx.msg, &reply, &send);
-    via_vu_close_fds(&c->req_rx.msg);
-    if (known < 0)
-        return via_err_set(err, known, "the back-end's own request %u breaks the protocol", c->req_rx.msg.request);
-    if (send && (result = via_sock_send(c->req_fd, &reply, 0, err)) < 0)
-        return result;
-    return known;
+    do
+        result = c->front.iotlb_due ? take_answer(c, &why) : 0;
+    while (result > 0);
+    for (unsigned i = 0; i < REQUESTS_A_CALL && result >= 0 && c->req_fd >= 0 && room_to_answer(c, 0); i++)
+        if ((result = serve(c, &why)) == 0)
+            break;
+    if (result == -VIA_ENODEV)
+        return via_err_set(err, result, "%s", why.text);
+    if (result < 0)
+        return out_of_step(c, result, "the connection can't go on:", "the back-end", &why, err);
+    bool changed = c->config_changed;
+    c->config_changed = false;
+    return changed;
 }

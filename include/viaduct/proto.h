@@ -31,6 +31,7 @@ enum via_vu_request {
     VIA_VU_GET_QUEUE_NUM = 17,
     VIA_VU_SET_VRING_ENABLE = 18,
     VIA_VU_SET_BACKEND_REQ_FD = 21,
+    VIA_VU_IOTLB_MSG = 22,
     VIA_VU_GET_CONFIG = 24,
     VIA_VU_SET_CONFIG = 25,
     VIA_VU_RESET_DEVICE = 34,
@@ -40,7 +41,8 @@ enum via_vu_request {
     VIA_VU_SET_STATUS = 39,
     VIA_VU_GET_STATUS = 40,
 };
-enum via_vu_back_request { VIA_VU_BACK_CONFIG_CHANGE = 2 };
+enum via_vu_back_request { VIA_VU_BACK_IOTLB_MSG = 1, VIA_VU_BACK_CONFIG_CHANGE = 2 };
+enum via_vu_iotlb_type { VIA_VU_IOTLB_MISS = 1, VIA_VU_IOTLB_UPDATE = 2, VIA_VU_IOTLB_INVALIDATE = 3, VIA_VU_IOTLB_ACCESS_FAIL = 4 };
 
 enum via_vu_protocol_feature {
     VIA_VU_PF_MQ = 0,
@@ -70,7 +72,8 @@ struct via_vu_msg {
     unsigned nfd;
 };
 
-const char *via_vu_name(uint32_t request); /* "SET_MEM_TABLE"; "unknown request" */
+const char *via_vu_name(uint32_t request);      /* "SET_MEM_TABLE"; "unknown request" */
+const char *via_vu_back_name(uint32_t request); /* of a back-end's own request: "BACKEND_IOTLB_MSG"; "unknown request" */
 
 /*
  * Header first: take 12 received bytes apart. 0, or -VIA_EPROTO with *fault set (wrong version, size beyond
@@ -81,6 +84,12 @@ void via_vu_encode_header(const struct via_vu_msg *m, uint8_t bytes[VIA_VU_HDR])
 
 struct via_vu_region { /* as SET_MEM_TABLE and ADD_MEM_REG carry it */
     uint64_t gpa, size, uva, mmap_offset;
+};
+
+struct via_vu_iotlb {         /* as IOTLB_MSG and BACK_IOTLB_MSG carry it, without the padding at its end */
+    uint64_t iova, size, uva; /* MISS, ACCESS_FAIL: size and uva are 0 */
+    uint8_t perm;             /* enum via_perm */
+    uint8_t type;             /* enum via_vu_iotlb_type */
 };
 
 /* ------------------------------------------------------------------ back-end session */
@@ -100,7 +109,7 @@ struct via_back_ring {
     uint16_t base;
     bool has_addr, has_base, has_kick, enabled;
     bool started;               /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
-    uint64_t desc, avail, used; /* user addresses of the front-end */
+    uint64_t desc, avail, used; /* user addresses of the front-end; I/O virtual addresses with ACCESS_PLATFORM */
 };
 
 /*
@@ -161,6 +170,7 @@ struct via_back {
     struct via_vu_msg msg; /* the one in hand */
     bool ack;              /* it is to be acknowledged, if it has no answer of its own */
     int preset;            /* the session's own verdict on it, which done can't better */
+    struct via_fault preset_fault;
     struct via_back_action act;
 };
 
@@ -178,12 +188,32 @@ VIA_MUST_USE int via_back_feed(struct via_back *, struct via_vu_msg *m, const st
 /*
  * The action was done with `result` (0 or -VIA_E*) and, where it asks for one, `value`. True: send *reply (no descriptors). A failure is
  * told by the reply; where the front-end did not negotiate or ask for one, nothing can be told, and the session is broken: look at
- * b->broken.
+ * b->broken. Nothing is to be sent either when an IOTLB_MSG broke the session while the action was out.
  */
 VIA_MUST_USE bool via_back_done(struct via_back *, int result, uint64_t value, struct via_vu_msg *reply);
 
-/* The message that tells the front-end (over REQ_FD's socket) that config space changed. */
+/*
+ * IOTLB_MSG is the one request that is served while an action is out (one that waits for requests in flight, which wait for a
+ * translation): it goes here, never into via_back_feed. 0: *iotlb is a sane UPDATE or INVALIDATE, its size at least 1, not wrapping, rights
+ * known. (It may end with the last byte of all addresses: last = iova + (size - 1). What an INVALIDATE says of user address and rights is
+ * not looked at, and 0 in *iotlb: QEMU leaves them as its stack had them.) -VIA_EINVAL: it is not (empty, wrapping, without rights or with
+ * unknown ones, of a type that a front-end does not send). -VIA_ENOTSUP: ACCESS_PLATFORM was not accepted. After any of these the message
+ * is answered by via_back_iotlb_reply, and the session lives on. -VIA_EPROTO: broken (size, descriptors, an answer's flag). b->fault names
+ * what was wrong.
+ */
+VIA_MUST_USE int via_back_iotlb(struct via_back *, const struct via_vu_msg *m, struct via_vu_iotlb *iotlb);
+/* The answer that each IOTLB_MSG gets, asked for or not: 0, or what went wrong. */
+void via_back_iotlb_reply(const struct via_back *, int result, struct via_vu_msg *reply);
+
+/* Messages for REQ_FD's socket. Config space changed; `what` (MISS or ACCESS_FAIL) at an address, with the rights that are needed. answer:
+ * ask for one; only where REPLY_ACK was accepted. */
 void via_back_config_changed(const struct via_back *, struct via_vu_msg *m);
+void via_back_iotlb_event(const struct via_back *, struct via_vu_msg *m, enum via_vu_iotlb_type what, via_iova addr, unsigned perm,
+                          bool answer);
+/* A message came on REQ_FD's socket: an answer to the oldest request there that asked for one. 0: *value. -VIA_EPROTO: not an answer to an
+ * event of the session's; broken. Whether one is due is the owner's to know. */
+VIA_MUST_USE int via_back_feed_answer(struct via_back *, const struct via_vu_msg *m, uint64_t *value);
+static inline bool via_back_translated(const struct via_back *b) { return b->features & VIA_BIT(VIA_F_ACCESS_PLATFORM); }
 
 /* ------------------------------------------------------------------ front-end session */
 
@@ -195,6 +225,7 @@ struct via_front {
     uint32_t await; /* request whose answer is due, 0: none */
     bool await_ack; /* the answer is a REPLY_ACK */
     bool broken;
+    unsigned iotlb_due;                 /* IOTLB_MSGs whose answers are due */
     uint32_t await_index;               /* ring that GET_VRING_BASE asked for */
     uint32_t config_offset, config_len; /* asked for */
     uint64_t value;                     /* of the last answer */
@@ -228,16 +259,30 @@ void via_front_config_get(struct via_front *, struct via_vu_msg *, uint32_t offs
 void via_front_config_set(struct via_front *, struct via_vu_msg *, uint32_t offset, const uint8_t *bytes, uint32_t len);
 void via_front_back_req_fd(struct via_front *, struct via_vu_msg *, int fd);
 
+/*
+ * At any time, while another answer is due, too: UPDATE or INVALIDATE, as sane as via_back_iotlb wants it, ACCESS_PLATFORM accepted. Its
+ * answer is one more (iotlb_due); it is asked for in any case, since some back-ends send it only then.
+ */
+void via_front_iotlb(struct via_front *, struct via_vu_msg *, const struct via_vu_iotlb *);
+
 static inline bool via_front_awaits(const struct via_front *f) { return f->await != 0; }
 
 /*
- * The answer came. 0: f->value (f->config) holds it. -VIA_EIO: the back-end says that the request failed. -VIA_EPROTO: not the
- * answer that was due; broken. f->fault names either.
+ * An answer came: to the request that awaits one, or to the oldest IOTLB_MSG (then iotlb_due is one less than before, and f->value as it
+ * was): answers to these bear no name, a back-end gives them in order. 0: f->value (f->config) holds it. -VIA_EIO: the back-end says that
+ * the request failed. -VIA_EPROTO: not an answer that was due; broken. f->fault names either.
  */
 VIA_MUST_USE int via_front_feed(struct via_front *, const struct via_vu_msg *m);
 
-/* A message on the back-end's request channel. 1: config space changed. 0: nothing known. -VIA_EPROTO. *reply as in
- * via_back_done: true through *send. */
-VIA_MUST_USE int via_front_feed_back_req(struct via_front *, const struct via_vu_msg *m, struct via_vu_msg *reply, bool *send);
+enum via_front_event { VIA_FRONT_UNKNOWN, VIA_FRONT_CONFIG_CHANGE, VIA_FRONT_MISS, VIA_FRONT_ACCESS_FAIL };
+/*
+ * A message on the back-end's request channel: an enum via_front_event, -VIA_EPROTO (an answer, wrong size, descriptors; broken). MISS and
+ * ACCESS_FAIL fill *iotlb, size and uva are 0 in it. UNKNOWN: another request, a type that a back-end does not send, no rights or unknown
+ * ones, or ACCESS_PLATFORM was not accepted; the session lives on. Whether it is done (0) or refused (a negative VIA_E*) is told by
+ * via_front_back_done: true: send *reply. A MISS is done when the UPDATE that answers it was sent (VIA_FRONT_UNKNOWN: refused whatever is
+ * passed).
+ */
+VIA_MUST_USE int via_front_feed_back_req(struct via_front *, const struct via_vu_msg *m, struct via_vu_iotlb *iotlb);
+VIA_MUST_USE bool via_front_back_done(const struct via_front *, const struct via_vu_msg *m, int result, struct via_vu_msg *reply);
 
 #endif

@@ -101,6 +101,19 @@ struct via_client {
     struct via_front front;
     int req_fd; /* our end of the back-end's request channel, -1 */
     struct via_sock_rx req_rx;
+    /*
+     * The back-end lacks a translation (ACCESS_PLATFORM): send the UPDATE that answers it by via_client_iotlb and return 0; anything
+     * negative refuses it. Called from within any call on the client that waits for an answer, and from via_client_back_req. It must not
+     * call others than via_client_iotlb, which never waits for its answer here. NULL: all are refused. Kept when the client is connected.
+     */
+    int (*miss)(struct via_client *, const struct via_vu_iotlb *);
+    uint64_t misses, access_fails; /* that came */
+    bool config_changed;           /* came while something else was waited for; via_client_back_req tells it */
+    bool serving;                  /* inside `miss` */
+    bool req_gone;                 /* the back-end closed its request channel */
+    int64_t end;                   /* of the time that the call at hand has */
+    uint64_t answered, waited;     /* IOTLB_MSGs that were answered; the one, so counted, whose answer is waited for; 0: none */
+    struct via_fault refusal;      /* how the back-end refused what the call at hand asked */
 };
 
 /* path: wait up to wait_ms for a listener. */
@@ -125,7 +138,16 @@ VIA_MUST_USE int via_client_status(struct via_client *, uint8_t status,
                                    struct via_err *err); /* does nothing where STATUS was not negotiated */
 VIA_MUST_USE int via_client_config_get(struct via_client *, uint32_t offset, void *out, uint32_t len, struct via_err *err);
 VIA_MUST_USE int via_client_config_set(struct via_client *, uint32_t offset, const void *bytes, uint32_t len, struct via_err *err);
-/* Poll the back-end's request channel without waiting: 1: config space changed since. 0: nothing. */
+/*
+ * UPDATE or INVALIDATE (ACCESS_PLATFORM was accepted). `wait`: return when the back-end has answered: for an INVALIDATE, that is when it
+ * does not touch these addresses any more. Without it the answer is taken in by a later call (several may be out at a time; with 64 out the
+ * oldest are waited for), whose failure is the connection's end if it says that the message failed. -VIA_EIO: it failed.
+ */
+VIA_MUST_USE int via_client_iotlb(struct via_client *, const struct via_vu_iotlb *, bool wait, struct via_err *err);
+/* Wait for all answers that are still out. */
+VIA_MUST_USE int via_client_iotlb_settle(struct via_client *, struct via_err *err);
+/* Serve the back-end's request channel (misses) without waiting, and take answers in that have come. 1: config space changed since. 0:
+ * nothing. */
 VIA_MUST_USE int via_client_back_req(struct via_client *, struct via_err *err);
 
 #endif

@@ -59,7 +59,7 @@ static bool converse(const struct step *s, unsigned n)
 /* What QEMU 8 says to a disk, from connection to shutdown; NEED_REPLY where it sets it. */
 static void a_front_end_of_today(void)
 {
-    const uint64_t features = VERSION_1 | EVENT_IDX, all = features | BIT30;
+    const uint64_t features = OFFERED, all = features | BIT30;
     const struct step life[] = {
         {msg_plain(VIA_VU_GET_FEATURES), VIA_BACK_NOTHING, all, all},
         {msg_plain(VIA_VU_GET_PROTOCOL_FEATURES), VIA_BACK_NOTHING, ALL_PROTOCOL, ALL_PROTOCOL},

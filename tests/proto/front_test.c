@@ -209,20 +209,22 @@ static void config_bytes_arrive(void)
 static void the_back_ends_own_requests(void)
 {
     struct via_vu_msg reply;
-    bool send;
+    struct via_vu_iotlb iotlb;
     for (unsigned way = 0; way < 4; way++) {
         bool asked = way & 1, negotiated = way & 2;
         negotiate(negotiated ? ALL_PROTOCOL : 0);
         m = msg_plain(VIA_VU_BACK_CONFIG_CHANGE);
         m = asked ? msg_ask(m) : m;
-        CHECK_EQ(via_front_feed_back_req(&f, &m, &reply, &send), 1);
+        CHECK_EQ(via_front_feed_back_req(&f, &m, &iotlb), VIA_FRONT_CONFIG_CHANGE);
+        bool send = via_front_back_done(&f, &m, 0, &reply);
         CHECK_EQ(send, asked && negotiated);
         CHECK(!send || (reply.flags == 5 && reply.size == 8 && reply.request == VIA_VU_BACK_CONFIG_CHANGE && reply.payload[0] == 0));
-        m = msg_raw(1, NULL, 40, 2); /* an IOTLB miss: not for us */
+        m = msg_raw(7, NULL, 40, 2); /* not for us */
         m = asked ? msg_ask(m) : m;
-        CHECK_EQ(via_front_feed_back_req(&f, &m, &reply, &send), 0);
+        CHECK_EQ(via_front_feed_back_req(&f, &m, &iotlb), VIA_FRONT_UNKNOWN);
+        send = via_front_back_done(&f, &m, 0, &reply);
         CHECK_EQ(send, asked && negotiated);
-        CHECK(!send || (reply.request == 1 && reply.payload[0] == VIA_ENOTSUP));
+        CHECK(!send || (reply.request == 7 && reply.payload[0] == VIA_ENOTSUP));
     }
     const struct {
         struct via_vu_msg m;
@@ -234,8 +236,8 @@ static void the_back_ends_own_requests(void)
     };
     for (unsigned i = 0; i < via_array_len(bad); i++) {
         negotiate(ALL_PROTOCOL);
-        CHECK_EQ(via_front_feed_back_req(&f, &bad[i].m, &reply, &send), -VIA_EPROTO);
-        CHECK(f.broken && !send && talk_fault_has(&f.fault, bad[i].words));
+        CHECK_EQ(via_front_feed_back_req(&f, &bad[i].m, &iotlb), -VIA_EPROTO);
+        CHECK(f.broken && talk_fault_has(&f.fault, bad[i].words));
     }
 }
 

@@ -19,7 +19,7 @@ static struct {
     bool running[2], kick[2];
     unsigned regions;
 } owner;
-static unsigned seen[VIA_BACK_REQ_FD + 1], broke, acked;
+static unsigned seen[VIA_BACK_REQ_FD + 1], broke, acked, translated, refused;
 
 static uint32_t rnd(uint32_t n)
 {
@@ -87,7 +87,7 @@ static struct via_vu_msg any_other(void)
     uint32_t len = 1 + rnd(80);
     switch (rnd(8)) {
     case 0:
-        return msg_u64(VIA_VU_SET_FEATURES, odd_u64(VERSION_1 | (rnd(9) ? BIT30 : 0)));
+        return msg_u64(VIA_VU_SET_FEATURES, odd_u64(VERSION_1 | (rnd(3) ? PLATFORM : 0) | (rnd(9) ? BIT30 : 0)));
     case 1:
         return msg_u64(VIA_VU_SET_PROTOCOL_FEATURES, odd_u64(ALL_PROTOCOL));
     case 2:
@@ -101,6 +101,43 @@ static struct via_vu_msg any_other(void)
     default:
         return msg_plain(plain[rnd(via_array_len(plain))]);
     }
+}
+
+static struct via_vu_msg any_iotlb(void)
+{
+    uint64_t at = odd_u64((uint64_t)rnd(64) << 12);
+    struct via_vu_msg m =
+        msg_iotlb(VIA_VU_IOTLB_MSG, rnd(20) ? 2 + rnd(2) : rnd(6), at, odd_u64(0x1000), odd_u64(at), rnd(20) ? 3 : rnd(5));
+    if (rnd(300) == 0)
+        m = msg_raw(m.request, m.payload, rnd(40), rnd(3));
+    if (rnd(300) == 0)
+        m.flags |= VIA_VU_FLAG_REPLY;
+    return rnd(2) ? msg_ask(m) : m;
+}
+
+/* Served at any time, whatever is in hand: it leaves no trace there. */
+static bool one_iotlb(void)
+{
+    static struct via_vu_msg hand;
+    static struct via_back_action act;
+    const struct via_vu_msg m = any_iotlb();
+    struct via_vu_iotlb got;
+    bool busy = t.b.busy, on = t.b.features & PLATFORM;
+    hand = t.b.msg;
+    act = t.b.act;
+    int result = talk_iotlb(&t, m, &got);
+    CHECK_OR_FALSE(t.b.busy == busy && memcmp(&hand, &t.b.msg, sizeof(hand)) == 0 && memcmp(&act, &t.b.act, sizeof(act)) == 0);
+    if (t.b.broken)
+        return result == -VIA_EPROTO;
+    CHECK_OR_FALSE(talk_reply_u64(&t) == (uint64_t)-result && t.reply.request == VIA_VU_IOTLB_MSG);
+    translated += result == 0;
+    refused += result == -VIA_EINVAL;
+    if (result)
+        return on ? result == -VIA_EINVAL : result == -VIA_ENOTSUP;
+    bool update = got.type == VIA_VU_IOTLB_UPDATE;
+    CHECK_OR_FALSE(on && (update || got.type == VIA_VU_IOTLB_INVALIDATE));
+    CHECK_OR_FALSE(got.size && got.iova + (got.size - 1) >= got.iova && got.uva + (got.size - 1) >= got.uva);
+    return update ? got.perm >= 1 && got.perm <= 3 : got.perm == 0 && got.uva == 0;
 }
 
 static struct via_vu_msg any_message(void)
@@ -195,6 +232,8 @@ static bool reply_is_due(const struct via_vu_msg *m, int result)
 static bool one_message(void)
 {
     struct via_vu_msg m = any_message();
+    if (m.request == VIA_VU_IOTLB_MSG)
+        return one_iotlb();
     const struct via_vu_msg was = m;
     int err = via_back_feed(&t.b, &m, &t.act);
     for (unsigned i = 0; i < m.nfd; i++) {
@@ -212,6 +251,13 @@ static bool one_message(void)
     bool asked = t.act->what != VIA_BACK_NOTHING;
     int result = asked && rnd(30) == 0 ? -VIA_EIO : 0;
     seen[t.act->what]++;
+    if (rnd(2)) {
+        CHECK_OR_FALSE(one_iotlb());
+        if (t.b.broken) {
+            struct via_vu_msg none;
+            return !via_back_done(&t.b, result, 0, &none) && t.b.broken && !t.b.busy;
+        }
+    }
     bool replied = via_back_done(&t.b, result, rnd(65536), &t.reply);
     remember(t.act, result == 0);
     acked += replied;
@@ -231,10 +277,11 @@ static void promises_hold(void)
     for (unsigned i = 0; i < MESSAGES; i++) {
         if (t.b.broken) {
             broke++;
-            CHECK(rnd(8) ? talk_ready(&t, rnd(2) ? 0 : PF(REPLY_ACK)) : talk_init(&t));
+            CHECK(rnd(8) ? talk_translated(&t, rnd(2) ? 0 : PF(REPLY_ACK)) : talk_init(&t));
             memset(&owner, 0, sizeof(owner));
         }
         CHECK(one_message());
+        CHECK(t.b.broken || rnd(8) || one_iotlb());
     }
 }
 
@@ -244,6 +291,7 @@ static void nothing_was_left_out(void)
     for (unsigned i = 0; i < via_array_len(seen); i++)
         CHECK(seen[i] > 20);
     CHECK(broke > 1000 && broke < MESSAGES / 4 && acked > 1000);
+    CHECK(translated > 1000 && refused > 1000);
 }
 
 TAP_MAIN(TEST(promises_hold), TEST(nothing_was_left_out))

@@ -52,7 +52,7 @@ static bool negotiate(uint64_t protocol)
     via_front_init(&f);
     OVER(via_front_plain(&f, &m, VIA_VU_SET_OWNER), VIA_BACK_NOTHING);
     OVER(via_front_get(&f, &m, VIA_VU_GET_FEATURES), VIA_BACK_NOTHING);
-    CHECK_OR_FALSE(f.offered == (VERSION_1 | EVENT_IDX | BIT30));
+    CHECK_OR_FALSE(f.offered == (OFFERED | BIT30));
     if (protocol) {
         OVER(via_front_get(&f, &m, VIA_VU_GET_PROTOCOL_FEATURES), VIA_BACK_NOTHING);
         CHECK_OR_FALSE(f.protocol_offered == ALL_PROTOCOL);
@@ -114,9 +114,10 @@ static bool use_device(uint64_t protocol)
         OVER(via_front_config_set(&f, &m, 32, (const uint8_t *)"\1", 1), VIA_BACK_CONFIG_SET);
         CHECK_OR_FALSE(t.act->offset == 32 && t.act->len == 1 && t.act->config[0] == 1);
         struct via_vu_msg change, there, reply;
-        bool send;
+        struct via_vu_iotlb iotlb;
         via_back_config_changed(&t.b, &change);
-        CHECK_OR_FALSE(carry(&change, &there) && via_front_feed_back_req(&f, &there, &reply, &send) == 1 && !send);
+        CHECK_OR_FALSE(carry(&change, &there) && via_front_feed_back_req(&f, &there, &iotlb) == VIA_FRONT_CONFIG_CHANGE);
+        CHECK_OR_FALSE(!via_front_back_done(&f, &there, 0, &reply));
     }
     if (protocol & PF(STATUS)) {
         OVER(via_front_set_u64(&f, &m, VIA_VU_SET_STATUS, 15), VIA_BACK_STATUS);
@@ -160,4 +161,84 @@ static void failures_arrive(void)
     CHECK(!t.b.broken && !f.broken);
 }
 
-TAP_MAIN(TEST(whole_lives), TEST(failures_arrive))
+/* A miss there; its update back, taken in whatever else is going on; its answer. */
+static bool miss_and_update(uint64_t iova, struct via_vu_msg *answer)
+{
+    struct via_vu_msg m, there;
+    struct via_vu_iotlb got;
+    uint64_t value;
+    bool ack = t.b.protocol & PF(REPLY_ACK);
+    via_back_iotlb_event(&t.b, &m, VIA_VU_IOTLB_MISS, (via_iova){iova}, 2, ack);
+    CHECK_OR_FALSE(carry(&m, &there) && via_front_feed_back_req(&f, &there, &got) == VIA_FRONT_MISS && got.iova == iova && got.perm == 2);
+    const struct via_vu_iotlb update = {iova, 0x1000, 0x200000, 3, VIA_VU_IOTLB_UPDATE};
+    via_front_iotlb(&f, &m, &update);
+    CHECK_OR_FALSE(carry(&m, &there) && talk_iotlb(&t, there, &got) == 0);
+    CHECK_OR_FALSE(got.iova == iova && got.size == 0x1000 && got.uva == 0x200000 && got.perm == 3 && got.type == VIA_VU_IOTLB_UPDATE);
+    *answer = t.reply;
+    struct via_vu_msg miss = msg_ask(msg_iotlb(VIA_VU_BACK_IOTLB_MSG, VIA_VU_IOTLB_MISS, iova, 0, 0, 2));
+    CHECK_OR_FALSE(via_front_back_done(&f, &miss, 0, &m) == ack);
+    return !ack || (carry(&m, &there) && via_back_feed_answer(&t.b, &there, &value) == 0 && value == 0);
+}
+
+/* The back-end has this in hand and can't end it before a translation comes. */
+static bool misses_during(const struct via_vu_msg *m, int want, uint64_t value)
+{
+    struct via_vu_msg there, back;
+    CHECK_OR_FALSE(carry(m, &there) && via_back_feed(&t.b, &there, &t.act) == 0 && (int)t.act->what == want);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_OR_FALSE(miss_and_update(0x1000 * i, &back) && carry(&back, &there) && via_front_feed(&f, &there) == 0 && !f.iotlb_due);
+    CHECK_OR_FALSE(t.b.busy);
+    bool replied = via_back_done(&t.b, 0, value, &back);
+    CHECK_OR_FALSE(replied == via_front_awaits(&f));
+    return !replied || (carry(&back, &there) && via_front_feed(&f, &there) == 0 && !via_front_awaits(&f));
+}
+
+static void misses_in_the_middle_of_anything(void)
+{
+    const uint64_t protocol[] = {ALL_PROTOCOL, ALL_PROTOCOL & ~PF(REPLY_ACK)};
+    const struct via_vu_region r = {0, 0x1000, 0x100000, 0};
+    const int fd = FIRST_FD;
+    struct via_vu_msg m;
+    for (unsigned i = 0; i < via_array_len(protocol); i++) {
+        CHECK(negotiate(protocol[i]));
+        via_front_set_u64(&f, &m, VIA_VU_SET_FEATURES, VERSION_1 | PLATFORM | BIT30);
+        CHECK_EQ(over(&m, VIA_BACK_FEATURES), 0);
+        CHECK(share_memory(protocol[i]));
+        via_front_mem_table(&f, &m, &r, &fd, 1);
+        CHECK(misses_during(&m, VIA_BACK_MEM_TABLE, 0));
+        via_front_ring_state(&f, &m, VIA_VU_SET_VRING_NUM, 0, 8);
+        CHECK_EQ(over(&m, VIA_BACK_NOTHING), 0);
+        via_front_ring_addr(&f, &m, 0, 0x1000, 0x2000, 0x3000);
+        CHECK_EQ(over(&m, VIA_BACK_NOTHING), 0);
+        via_front_ring_fd(&f, &m, VIA_VU_SET_VRING_KICK, 0, FIRST_FD);
+        CHECK(misses_during(&m, VIA_BACK_RING_START, 0));
+        via_front_ring_state(&f, &m, VIA_VU_GET_VRING_BASE, 0, 0);
+        CHECK(misses_during(&m, VIA_BACK_RING_STOP, 41));
+        CHECK_EQ(f.value, 41);
+    }
+}
+
+/* An invalidation is answered late, and what was said after it in its turn. */
+static void misses_before_an_invalidation_is_answered(void)
+{
+    const struct via_vu_iotlb wide = {0xfef00000, 0xffffffff01100000, 0, 0, VIA_VU_IOTLB_INVALIDATE};
+    struct via_vu_msg m, there, answer[3];
+    struct via_vu_iotlb got;
+    CHECK(negotiate(ALL_PROTOCOL));
+    via_front_set_u64(&f, &m, VIA_VU_SET_FEATURES, VERSION_1 | PLATFORM | BIT30);
+    CHECK_EQ(over(&m, VIA_BACK_FEATURES), 0);
+    via_front_iotlb(&f, &m, &wide);
+    CHECK(carry(&m, &there));
+    CHECK_EQ(talk_iotlb(&t, there, &got), 0);
+    CHECK(got.iova == wide.iova && got.size == wide.size && got.type == VIA_VU_IOTLB_INVALIDATE);
+    answer[0] = t.reply;
+    CHECK(miss_and_update(0x1000, &answer[1]) && miss_and_update(0x2000, &answer[2]));
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_EQ(f.iotlb_due, 3 - i);
+        CHECK(carry(&answer[i], &there));
+        CHECK_EQ(via_front_feed(&f, &there), 0);
+    }
+    CHECK_EQ(f.iotlb_due, 0);
+}
+
+TAP_MAIN(TEST(whole_lives), TEST(failures_arrive), TEST(misses_in_the_middle_of_anything), TEST(misses_before_an_invalidation_is_answered))

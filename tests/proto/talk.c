@@ -8,7 +8,7 @@
 
 bool talk_init(struct talk *t)
 {
-    const struct via_back_cfg cfg = {.features = VERSION_1 | EVENT_IDX, .protocol = ALL_PROTOCOL, .queues = 2, .num_max = 256, .slots = 32};
+    const struct via_back_cfg cfg = {.features = OFFERED, .protocol = ALL_PROTOCOL, .queues = 2, .num_max = 256, .slots = 32};
     memset(t, 0, sizeof(*t));
     return via_back_init(&t->b, &cfg) == 0;
 }
@@ -20,6 +20,13 @@ bool talk_ready(struct talk *t, uint64_t without)
     CHECK_OR_FALSE(talk(t, msg_u64(VIA_VU_SET_PROTOCOL_FEATURES, ALL_PROTOCOL & ~without)) == VIA_BACK_NOTHING);
     CHECK_OR_FALSE(talk(t, msg_plain(VIA_VU_SET_OWNER)) == VIA_BACK_NOTHING);
     CHECK_OR_FALSE(talk(t, msg_u64(VIA_VU_SET_FEATURES, VERSION_1 | BIT30)) == VIA_BACK_FEATURES);
+    return true;
+}
+
+bool talk_translated(struct talk *t, uint64_t without)
+{
+    CHECK_OR_FALSE(talk_ready(t, without));
+    CHECK_OR_FALSE(talk(t, msg_u64(VIA_VU_SET_FEATURES, VERSION_1 | PLATFORM | BIT30)) == VIA_BACK_FEATURES);
     return true;
 }
 
@@ -61,6 +68,17 @@ int talk_feed(struct talk *t, struct via_vu_msg *m)
     t->did = (int)t->act->what;
     t->replied = via_back_done(&t->b, t->result, t->value, &t->reply);
     return t->did;
+}
+
+int talk_iotlb(struct talk *t, struct via_vu_msg m, struct via_vu_iotlb *iotlb)
+{
+    int result = via_back_iotlb(&t->b, &m, iotlb);
+    if ((result == -VIA_EPROTO) != t->b.broken || (result < 0) != (t->b.fault.what != NULL))
+        tap_fail(__FILE__, __LINE__, "what is wrong has a fault, and only a breach breaks the session");
+    t->replied = !t->b.broken;
+    if (t->replied)
+        via_back_iotlb_reply(&t->b, result, &t->reply);
+    return result;
 }
 
 uint64_t talk_reply_u64(const struct talk *t)
@@ -128,6 +146,12 @@ struct via_vu_msg msg_config(uint32_t request, uint32_t offset, uint32_t len, ui
     uint32_t p[3 + 64] = {offset, len, flags};
     memset(&p[3], 0x5a, sizeof(p) - 12);
     return msg_raw(request, p, 12 + room, 0);
+}
+
+struct via_vu_msg msg_iotlb(uint32_t request, unsigned type, uint64_t iova, uint64_t size, uint64_t uva, unsigned perm)
+{
+    const uint64_t p[4] = {iova, size, uva, UINT64_C(0xa5a5a5a5a5a50000) | type << 8 | perm}; /* the padding is anything */
+    return msg_raw(request, p, sizeof(p), 0);
 }
 
 struct via_vu_msg msg_ask(struct via_vu_msg m)

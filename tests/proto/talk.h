@@ -10,6 +10,8 @@
 #define BIT30 VIA_BIT(VIA_F_PROTOCOL_FEATURES)
 #define VERSION_1 VIA_BIT(VIA_F_VERSION_1)
 #define EVENT_IDX VIA_BIT(VIA_F_EVENT_IDX)
+#define PLATFORM VIA_BIT(VIA_F_ACCESS_PLATFORM)
+#define OFFERED (VERSION_1 | EVENT_IDX | PLATFORM)
 #define BROKEN (-1) /* instead of an action: the session refused the message */
 #define FIRST_FD 100
 
@@ -28,8 +30,12 @@ struct talk {
 bool talk_init(struct talk *);
 /* Owner, all features, all protocol features (but `without`): a front-end of today that is ready to set rings up. */
 bool talk_ready(struct talk *, uint64_t without);
+/* Then ACCESS_PLATFORM on top. */
+bool talk_translated(struct talk *, uint64_t without);
 /* Feed one message, do its action, take the reply. The action, or BROKEN. */
 int talk_feed(struct talk *, struct via_vu_msg *m);
+/* An IOTLB_MSG: what via_back_iotlb says of it; the reply that is due unless that breaks the session. */
+int talk_iotlb(struct talk *, struct via_vu_msg m, struct via_vu_iotlb *iotlb);
 uint64_t talk_reply_u64(const struct talk *);
 bool talk_fault_has(const struct via_fault *, const char *words);
 /* Size, addresses, base, kick of ring i, as today's front-ends send them. */
@@ -44,6 +50,8 @@ struct via_vu_msg msg_fd(uint32_t request, uint64_t v, unsigned nfd);
 struct via_vu_msg msg_table(uint32_t n, unsigned nfd, const struct via_vu_region *r);
 struct via_vu_msg msg_region(uint32_t request, struct via_vu_region r, unsigned nfd);
 struct via_vu_msg msg_config(uint32_t request, uint32_t offset, uint32_t len, uint32_t flags, uint32_t room);
+/* IOTLB_MSG, or with VIA_VU_BACK_IOTLB_MSG the back-end's */
+struct via_vu_msg msg_iotlb(uint32_t request, unsigned type, uint64_t iova, uint64_t size, uint64_t uva, unsigned perm);
 struct via_vu_msg msg_ask(struct via_vu_msg m); /* with NEED_REPLY */
 
 static inline int talk(struct talk *t, struct via_vu_msg m) { return talk_feed(t, &m); }
