@@ -130,8 +130,8 @@ static void completions_ready(struct via_watch *w, uint32_t events)
 static int serve(struct blk *b, int fd, struct via_err *err)
 {
     const struct via_server_cfg cfg = {
-        .features =
-            VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | via_blk_device_features(&b->device),
+        .features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ACCESS_PLATFORM) |
+                    via_blk_device_features(&b->device),
         .queues = (uint16_t)b->opt->queues,
         .num_max = (uint16_t)b->opt->queue_size,
         .config = true,

@@ -297,7 +297,7 @@ static int pair_open(struct via_guard *g, int front, struct via_err *err)
     via_loop_add_poller(&g->loop, &g->pool_poller);
     g->stats.slots = g->region.pool.slots;
 
-    struct via_server_cfg cfg = {.features = (g->client.front.offered & PASSED_FEATURES) | RING_FEATURES,
+    struct via_server_cfg cfg = {.features = (g->client.front.offered & PASSED_FEATURES) | RING_FEATURES | VIA_BIT(VIA_F_ACCESS_PLATFORM),
                                  .queues = (uint16_t)queues,
                                  .num_max = VIA_GUARD_NUM_MAX,
                                  .config = g->client.front.protocol & VIA_BIT(VIA_VU_PF_CONFIG)};

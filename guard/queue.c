@@ -11,6 +11,8 @@ struct via_guard_request { /* a request of the guest on its way through the back
     struct via_req *req;
     struct via_mapping mapping;
     struct via_guard_request *next;
+    uint8_t *answer; /* what the back-end wrote, while the guest's pages have to be found again */
+    uint32_t written;
 };
 
 /* A full pool and a full ring pass. A request that could never fit breaks its queue. */
@@ -45,7 +47,74 @@ static int submit(struct via_device *device, struct via_req *req)
     return 0;
 }
 
-static const struct via_device_ops device_ops = {.submit = submit};
+/* ------------------------------------------------------------------ answers */
+
+static void request_end(struct via_guard_queue *q, struct via_guard_request *g)
+{
+    free(g->answer);
+    g->answer = NULL;
+    g->req = NULL;
+    g->next = q->free;
+    q->free = g;
+}
+
+static void answered(struct via_guard_queue *q, struct via_guard_request *g, uint32_t written)
+{
+    q->requests++;
+    q->bytes_moved += g->req->chain.out_len + written;
+    via_req_complete(g->req, written);
+    request_end(q, g);
+}
+
+/*
+ * The guest took translations back while the back-end had the request. Its pages were not touched meanwhile, so nothing had to wait for the
+ * back-end; but where the answer goes has to be found anew.
+ */
+static void refreshed(struct via_device *device, struct via_req *req, int result)
+{
+    struct via_guard_queue *q = via_container_of(device, struct via_guard_queue, device);
+    struct via_guard_request *g = q->of[req - req->pump->req];
+    if (result == 0) {
+        via_spans_write(req->span + req->n_out, req->n_in, 0, g->answer, g->written);
+        answered(q, g, g->written);
+    } else { /* the guest took its buffer away for good: there is nothing that it could be told */
+        via_req_abandon(req);
+        request_end(q, g);
+    }
+}
+
+static const struct via_device_ops device_ops = {.submit = submit, .refreshed = refreshed};
+
+/* Take the answer out of the pool, into memory of our own; then ask where it goes. */
+static void answer_keep(struct via_guard_queue *q, struct via_guard_request *g, uint32_t written)
+{
+    struct via_mapping *m = &g->mapping;
+    size_t at = 0;
+    struct via_span *to = calloc(m->buf_out + m->buf_in + 1u, sizeof(*to));
+    g->answer = malloc(g->req->chain.in_len + 1);
+    if (!to || !g->answer) {
+        via_dma_unmap(&q->bounce.dma, m, 0);
+        via_req_abandon(g->req);
+        request_end(q, g);
+        free(to);
+        return;
+    }
+    for (unsigned i = 0; i < (unsigned)m->buf_out + m->buf_in; i++) {
+        to[i] = m->buf[i];
+        if (i >= m->buf_out) {
+            to[i].ptr = g->answer + at;
+            at += to[i].len;
+        }
+    }
+    m->buf = to;
+    via_dma_unmap(&q->bounce.dma, m, written);
+    free(to);
+    g->written = written;
+    q->of[g->req - g->req->pump->req] = g;
+    int r = via_req_refresh(g->req);
+    if (r != -VIA_EAGAIN)
+        refreshed(&q->device, g->req, r);
+}
 
 int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, const struct via_guard_queue_cfg *cfg, struct via_err *err)
 {
@@ -59,8 +128,8 @@ int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, 
         vq.indirect = NULL;
 
     unsigned n = cfg->num;
-    size_t slots = sizeof(struct via_vq_slot) * n, requests = sizeof(struct via_guard_request) * n;
-    q->storage = calloc(1, slots + requests + sizeof(struct via_seg) * n * n);
+    size_t slots = sizeof(struct via_vq_slot) * n, requests = sizeof(struct via_guard_request) * n, of = sizeof(*q->of) * n;
+    q->storage = calloc(1, slots + requests + of + sizeof(struct via_seg) * n * n);
     q->kick = via_event_create();
     q->call = via_event_create();
     if (!q->storage || q->kick < 0 || q->call < 0) {
@@ -69,7 +138,10 @@ int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, 
     }
     vq.slot = q->storage;
     struct via_guard_request *g = (void *)((char *)q->storage + slots);
-    struct via_seg *seg = (void *)((char *)g + requests);
+    q->of = (void *)((char *)g + requests);
+    q->request = g;
+    q->num = n;
+    struct via_seg *seg = (void *)((char *)q->of + of);
     for (unsigned i = 0; i < n; i++) {
         g[i].mapping.seg = seg + (size_t)n * i;
         g[i].mapping.cap = (uint16_t)n;
@@ -96,6 +168,11 @@ void via_guard_queue_close(struct via_guard_queue *q)
             via_dma_unmap(&q->bounce.dma, &g->mapping, 0);
             via_req_abandon(g->req);
         }
+        for (unsigned i = 0; i < q->num; i++)
+            if (q->request[i].answer) {
+                via_req_abandon(q->request[i].req);
+                request_end(q, &q->request[i]);
+            }
         via_bounce_drain(&q->bounce);
     }
     q->running = false;
@@ -120,13 +197,13 @@ int via_guard_queue_reap(struct via_guard_queue *q)
     int n = 0, r = 0;
     while (n < REAP_BATCH && (r = via_vq_reap(&q->vq, &used)) > 0) {
         struct via_guard_request *g = used.token;
-        via_dma_unmap(&q->bounce.dma, &g->mapping, used.written);
-        q->requests++;
-        q->bytes_moved += g->req->chain.out_len + used.written;
-        via_req_complete(g->req, used.written);
-        g->next = q->free;
-        q->free = g;
         n++;
+        if (g->req->stale) {
+            answer_keep(q, g, used.written);
+        } else {
+            via_dma_unmap(&q->bounce.dma, &g->mapping, used.written);
+            answered(q, g, used.written);
+        }
     }
     if (r < 0)
         return via_fault_set(&q->fault, r, q->vq.fault.what, q->vq.fault.got, q->vq.fault.limit);

@@ -17,7 +17,10 @@ struct via_guard_queue {
     struct via_vq vq; /* the shadow ring */
     struct via_bounce bounce;
     int kick, call; /* eventfds towards and from the back-end */
+    unsigned num;
+    struct via_guard_request *request; /* all of them */
     struct via_guard_request *free;
+    struct via_guard_request **of; /* by the guest's request */
     void *storage;
     struct via_fault fault;
     uint64_t requests, bytes_moved;

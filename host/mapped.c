@@ -112,6 +112,14 @@ static int judge(int fd, uint64_t offset, uint64_t len, size_t *page, struct via
     return 0;
 }
 
+static void enlist(struct via_mapped *m)
+{
+    lock();
+    m->next = list;
+    list = m;
+    unlock();
+}
+
 int via_mapped_open(struct via_mapped *m, int fd, uint64_t offset, uint64_t len, struct via_err *err)
 {
     size_t page = 0;
@@ -125,15 +133,42 @@ int via_mapped_open(struct via_mapped *m, int fd, uint64_t offset, uint64_t len,
     void *map = mmap(NULL, map_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)(offset - skip));
     if (map == MAP_FAILED)
         return via_err_set(err, -errno, "can't map a memory region of 0x%" PRIx64 " bytes: %s", len, strerror(errno));
-    m->ptr = (uint8_t *)map + skip;
-    m->len = len;
-    m->map = map;
-    m->map_len = map_len;
-    m->page = page;
-    lock();
-    m->next = list;
-    list = m;
-    unlock();
+    *m = (struct via_mapped){.ptr = (uint8_t *)map + skip, .len = len, .map = map, .map_len = map_len, .page = page};
+    enlist(m);
+    return 0;
+}
+
+/* Where a piece goes in a join, in whole pages: false when it does not fit to what is there. */
+static bool join_piece(char *at, const struct via_span *piece, size_t page)
+{
+    uintptr_t start = (uintptr_t)piece->ptr & ~(page - 1), end = ((uintptr_t)piece->ptr + piece->len + page - 1) & ~(page - 1);
+    /* An old size of 0 asks for one more mapping of the same shared memory. */
+    return mremap((void *)start, 0, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, at) == (void *)at;
+}
+
+int via_mapped_join(struct via_mapped *m, const struct via_span *piece, unsigned n, struct via_err *err)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), skip = (uintptr_t)piece[0].ptr & (page - 1), len = 0;
+    memset(m, 0, sizeof(*m));
+    for (unsigned i = 0; i < n; i++) {
+        if ((i > 0 && (uintptr_t)piece[i].ptr % page) || (i + 1 < n && ((uintptr_t)piece[i].ptr + piece[i].len) % page))
+            return via_err_set(err, -EINVAL, "memory in pieces that do not begin and end with a page can't be joined");
+        len += piece[i].len;
+    }
+    size_t map_len = (skip + len + page - 1) & ~(page - 1), at = 0;
+    char *map = mmap(NULL, map_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (map == MAP_FAILED)
+        return via_err_set(err, -errno, "no room for a mapping of 0x%zx bytes: %s", map_len, strerror(errno));
+    for (unsigned i = 0; i < n; i++) {
+        if (!join_piece(map + at, &piece[i], page)) {
+            (void)via_err_set(err, 0, "%u pieces of memory can't be joined: %s", n, strerror(errno));
+            munmap(map, map_len);
+            return -VIA_ENOMEM;
+        }
+        at += ((i == 0 ? skip : 0) + piece[i].len + page - 1) & ~(page - 1);
+    }
+    *m = (struct via_mapped){.ptr = (uint8_t *)map + skip, .len = len, .map = map, .map_len = map_len, .page = page};
+    enlist(m);
     return 0;
 }
 

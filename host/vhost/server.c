@@ -10,6 +10,7 @@
 #include "server.h"
 
 #define MESSAGES_A_ROUND 16u /* a flood of messages keeps no ring from its turn */
+#define POLLS_A_LOOK 8u      /* polling passes, with translations but none asked for, after which the socket gets a look */
 
 unsigned via_server_inflight(const struct via_server *s)
 {
@@ -39,10 +40,26 @@ static bool concerns(const struct via_back_action *act, unsigned index)
     }
 }
 
-static bool must_wait(const struct via_server *s, const struct via_back_action *act)
+static bool memory_goes(const struct via_back_action *act) { return act->what == VIA_BACK_MEM_TABLE || act->what == VIA_BACK_MEM_REMOVE; }
+
+/* What only waits for translations needs no memory yet, and can be put back, or fails, when its ring is to end. */
+static bool ring_busy(struct via_server *s, struct via_server_ring *r, const struct via_back_action *act)
+{
+    if (!s->iotlb.on)
+        return via_pump_inflight(&r->pump);
+    if (memory_goes(act))
+        return via_pump_revoke(&r->pump, (via_iova){0}, (via_iova){UINT64_MAX});
+    if (act->what == VIA_BACK_RING_STOP)
+        (void)via_pump_withdraw(&r->pump, false);
+    else if (r->pump.waiting)
+        via_server_iotlb_give_up(s);
+    return via_pump_inflight(&r->pump);
+}
+
+static bool must_wait(struct via_server *s, const struct via_back_action *act)
 {
     for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running && concerns(act, i) && via_pump_inflight(&s->ring[i].pump))
+        if (s->ring[i].running && concerns(act, i) && ring_busy(s, &s->ring[i], act))
             return true;
     return false;
 }
@@ -96,12 +113,31 @@ static int notifier_change(struct via_server *s, const struct via_back_action *a
     return via_server_fd_check(act->fd[0], call ? "call" : "error", act->index, err);
 }
 
+/* Front-ends tell nothing of what is unmapped while no ring runs: nothing known then may be believed later. */
+static void ring_stop(struct via_server *s, struct via_server_ring *r)
+{
+    bool others = false;
+    via_server_ring_stop(r);
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        others |= s->ring[i].running;
+    if (!others)
+        via_server_iotlb_empty(s);
+}
+
+static int features_change(struct via_server *s, uint64_t accepted, struct via_err *err)
+{
+    via_server_iotlb_close(s);
+    if (s->ops->features)
+        s->ops->features(s, accepted);
+    return accepted & VIA_BIT(VIA_F_ACCESS_PLATFORM) ? via_server_iotlb_open(s, err) : 0;
+}
+
 static void rings_stop(struct via_server *s)
 {
     for (unsigned i = 0; i < s->cfg.queues; i++) {
         via_server_ring_flush(&s->ring[i]);
         s->back.ring[i].base = via_server_ring_base(&s->ring[i]); /* asked for after a reset, too */
-        via_server_ring_stop(&s->ring[i]);
+        ring_stop(s, &s->ring[i]);
     }
 }
 
@@ -113,9 +149,7 @@ static int perform(struct via_server *s, const struct via_back_action *act, uint
     case VIA_BACK_RING_ENABLE: /* the session's flag is what a ring looks at */
         return 0;
     case VIA_BACK_FEATURES:
-        if (s->ops->features)
-            s->ops->features(s, act->value);
-        return 0;
+        return features_change(s, act->value, err);
     case VIA_BACK_MEM_TABLE:
     case VIA_BACK_MEM_ADD:
     case VIA_BACK_MEM_REMOVE:
@@ -130,7 +164,7 @@ static int perform(struct via_server *s, const struct via_back_action *act, uint
     case VIA_BACK_RING_STOP:
         via_server_ring_flush(r);
         *value = via_server_ring_base(r);
-        via_server_ring_stop(r);
+        ring_stop(s, r);
         return 0;
     case VIA_BACK_RING_CALL:
     case VIA_BACK_RING_ERR:
@@ -146,8 +180,7 @@ static int perform(struct via_server *s, const struct via_back_action *act, uint
         rings_stop(s);
         return 0;
     case VIA_BACK_REQ_FD:
-        via_server_fd_put(&s->req_fd, act->fd[0]);
-        return 0;
+        return via_server_ask_open(s, act->fd[0], err);
     }
     __builtin_unreachable();
 }
@@ -189,17 +222,11 @@ static void socket_lost(struct via_server *s, int result, const struct via_err *
         via_server_fail(s, err);
 }
 
-/* One message; false: no more for now. */
-static bool socket_message(struct via_server *s)
+/* A request of the session's: done, or waiting for requests in flight to end. */
+static bool session_message(struct via_server *s)
 {
     struct via_err err = {.text = ""};
     const struct via_back_action *act;
-    int got = via_sock_recv(s->fd, &s->rx, &err);
-    if (got <= 0) {
-        if (got < 0)
-            socket_lost(s, got, &err);
-        return false;
-    }
     uint32_t request = s->rx.msg.request;
     int result = via_back_feed(&s->back, &s->rx.msg, &act);
     via_vu_close_fds(&s->rx.msg);
@@ -215,20 +242,62 @@ static bool socket_message(struct via_server *s)
         return !s->ending;
     }
     s->waiting = act;
-    via_server_pause(s);
-    return false;
+    return s->iotlb.on; /* translations may still come, and some may wait for them */
+}
+
+/* One message; false: no more for now. */
+static bool socket_message(struct via_server *s)
+{
+    struct via_err err = {.text = ""};
+    if (s->iotlb.fencing || s->ending)
+        return false;
+    int got = s->held ? 1 : via_sock_recv(s->fd, &s->rx, &err);
+    if (got <= 0) {
+        if (got < 0)
+            socket_lost(s, got, &err);
+        else
+            s->drained = true;
+        return false;
+    }
+    if (s->rx.msg.request == VIA_VU_IOTLB_MSG) {
+        bool more = via_server_iotlb_message(s, &s->rx.msg);
+        via_vu_close_fds(&s->rx.msg);
+        return more;
+    }
+    s->held = s->waiting;
+    return !s->held && session_message(s);
+}
+
+/* Nothing can be read now: don't be told of it either. */
+static bool socket_blocked(const struct via_server *s) { return s->ending || s->iotlb.fencing || s->held || (s->waiting && !s->iotlb.on); }
+
+static void socket_round(struct via_server *s)
+{
+    s->drained = false;
+    for (unsigned i = 0; i < MESSAGES_A_ROUND && socket_message(s); i++)
+        ;
+    if (socket_blocked(s))
+        via_server_pause(s);
+}
+
+bool via_server_drained(struct via_server *s)
+{
+    socket_round(s);
+    return s->drained;
 }
 
 static void socket_ready(struct via_watch *w, uint32_t events)
 {
     struct via_server *s = via_container_of(w, struct via_server, watch);
     (void)events; /* a hang-up shows when all that came before it has been read */
-    for (unsigned i = 0; i < MESSAGES_A_ROUND && socket_message(s); i++)
-        ;
+    socket_round(s);
+    via_server_iotlb_settle(s);
 }
 
 static int socket_resume(struct via_server *s, struct via_err *err)
 {
+    if (s->watch.fd >= 0)
+        return 0;
     s->watch.fd = s->fd;
     s->watch.ready = socket_ready;
     int result = via_loop_add(s->loop, &s->watch, EPOLLIN);
@@ -241,19 +310,59 @@ static int socket_resume(struct via_server *s, struct via_err *err)
 
 /* ------------------------------------------------------------------ going on, and the end */
 
-static bool server_due(const struct via_server *s)
+static bool server_due(struct via_server *s)
 {
-    if (s->ending)
+    if (s->ending) {
+        via_server_iotlb_give_up(s);
         return via_server_inflight(s) == 0;
+    }
+    if (s->iotlb.fencing)
+        return via_server_iotlb_fenced(s);
     return s->waiting && !must_wait(s, s->waiting);
+}
+
+/* What was waited for is there: go on, and read on. */
+static void server_go_on(struct via_server *s)
+{
+    struct via_err err;
+    if (s->iotlb.fencing && via_server_iotlb_fenced(s))
+        via_server_iotlb_release(s);
+    if (s->waiting && !must_wait(s, s->waiting)) {
+        const struct via_back_action *act = s->waiting;
+        s->waiting = NULL;
+        action_do(s, act);
+    }
+    if (s->held && !s->waiting && !s->ending && !s->iotlb.fencing) {
+        s->held = false;
+        (void)session_message(s);
+    }
+    if (!socket_blocked(s) && socket_resume(s, &err) < 0)
+        via_server_fail(s, &err);
+}
+
+/* Questions that nobody can be asked have their answer. */
+static bool unasked(const struct via_server *s) { return s->iotlb.on && s->iotlb.misses.n && !via_server_ask_able(s); }
+
+/* Who has asked looks for the answers: sleeping until they come costs more than they do. */
+static bool server_listen(struct via_server *s)
+{
+    uint64_t before = s->iotlb.updates + s->iotlb.invalidations;
+    if (!s->iotlb.on || socket_blocked(s) || (!s->iotlb.misses.n && ++s->polls % POLLS_A_LOOK))
+        return false;
+    socket_round(s);
+    if (s->asks.n)
+        via_server_ask_answers(s);
+    bool any = s->iotlb.updates + s->iotlb.invalidations != before;
+    if (any || unasked(s))
+        via_server_iotlb_settle(s);
+    return any;
 }
 
 static bool server_poll(struct via_poller *p)
 {
     struct via_server *s = via_container_of(p, struct via_server, poller);
-    struct via_err err;
     if (!server_due(s))
-        return false;
+        return server_listen(s);
     if (s->ending) {
         struct via_err why = s->why;
         const struct via_server_ops *ops = s->ops;
@@ -261,15 +370,15 @@ static bool server_poll(struct via_poller *p)
         ops->closed(s, &why); /* s may be gone from here on */
         return true;
     }
-    const struct via_back_action *act = s->waiting;
-    s->waiting = NULL;
-    action_do(s, act);
-    if (!s->ending && socket_resume(s, &err) < 0)
-        via_server_fail(s, &err);
+    server_go_on(s);
     return true;
 }
 
-static bool server_arm(struct via_poller *p) { return server_due(via_container_of(p, struct via_server, poller)); }
+static bool server_arm(struct via_poller *p)
+{
+    struct via_server *s = via_container_of(p, struct via_server, poller);
+    return server_due(s) || unasked(s);
+}
 
 static void waiting_drop(struct via_server *s)
 {
@@ -295,10 +404,13 @@ void via_server_close(struct via_server *s)
     }
     waiting_drop(s);
     via_server_memory_clear(s);
+    via_server_ask_close(s);
+    via_server_iotlb_close(s);
     free(s->mapped);
     s->mapped = NULL;
     via_sock_rx_close(&s->rx);
-    via_server_fd_put(&s->req_fd, -1);
+    if (s->held)
+        via_vu_close_fds(&s->rx.msg);
     via_server_fd_put(&s->fd, -1);
 }
 
@@ -325,10 +437,11 @@ static int session_open(struct via_server *s, struct via_err *err)
 int via_server_open(struct via_server *s, const struct via_server_ops *ops, const struct via_server_cfg *cfg, struct via_loop *loop, int fd,
                     struct via_err *err)
 {
-    *s = (struct via_server){.ops = ops, .cfg = *cfg, .loop = loop, .fd = fd, .watch.fd = -1, .req_fd = -1};
+    *s = (struct via_server){.ops = ops, .cfg = *cfg, .loop = loop, .fd = fd, .watch.fd = -1};
     for (unsigned i = 0; i < VIA_BACK_QUEUES_MAX; i++)
         s->ring[i] = (struct via_server_ring){.server = s, .index = i, .kick = -1, .call = -1, .err = -1, .watch.fd = -1};
     via_sock_rx_init(&s->rx);
+    via_server_ask_init(s);
     via_memmap_init(&s->map);
     s->poller = (struct via_poller){.poll = server_poll, .arm = server_arm};
     via_loop_add_poller(loop, &s->poller);
@@ -347,9 +460,9 @@ void via_server_config_changed(struct via_server *s)
 {
     struct via_vu_msg m;
     struct via_err err;
-    if (s->req_fd < 0 || !(s->back.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
+    if (!via_server_ask_able(s) || !(s->back.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
         return;
     via_back_config_changed(&s->back, &m);
-    if (via_sock_send(s->req_fd, &m, 0, &err) < 0)
+    if (via_sock_send(s->asks.fd, &m, 0, &err) < 0)
         via_server_warn(s, &err);
 }

@@ -16,6 +16,42 @@ void via_server_fd_put(int *fd, int with);
 /* Kick, call and error descriptors: only an eventfd or a pipe, which no peer can make us wait on. -1 is fine too. */
 VIA_MUST_USE int via_server_fd_check(int fd, const char *what, unsigned index, struct via_err *err);
 
+/* Read what has come on the main channel. True: that was all of it. */
+bool via_server_drained(struct via_server *);
+
+/* ------------------------------------------------------------------ translations */
+
+/* ACCESS_PLATFORM was accepted: an empty IOTLB. */
+VIA_MUST_USE int via_server_iotlb_open(struct via_server *, struct via_err *err);
+void via_server_iotlb_close(struct via_server *);
+/* No ring runs, or all memory has changed: what is known is void. */
+void via_server_iotlb_empty(struct via_server *);
+/* An IOTLB_MSG. False: read no more for now. */
+bool via_server_iotlb_message(struct via_server *, const struct via_vu_msg *);
+/* The invalidation in hand can be answered: then release does. */
+bool via_server_iotlb_fenced(struct via_server *);
+void via_server_iotlb_release(struct via_server *);
+/* Translations came or were refused: rings and requests that waited go on, and ask for what they still lack. */
+void via_server_iotlb_settle(struct via_server *);
+/* No translation will come: whatever waits for one fails. */
+void via_server_iotlb_give_up(struct via_server *);
+
+/* ------------------------------------------------------------------ questions */
+
+#define STOP_LIMIT_MS 1000u /* for misses, while a ring is to stop */
+
+void via_server_ask_init(struct via_server *);
+/* fd becomes the server's in any case. */
+VIA_MUST_USE int via_server_ask_open(struct via_server *, int fd, struct via_err *err);
+void via_server_ask_close(struct via_server *);
+/* There is a channel for questions. */
+bool via_server_ask_able(const struct via_server *);
+/* Ask for the pages that are missed, as far as the channel takes it. */
+void via_server_ask(struct via_server *);
+/* Tell of an access that was refused. */
+void via_server_ask_fail(struct via_server *, via_iova addr, unsigned perm);
+void via_server_ask_answers(struct via_server *);
+
 /* ------------------------------------------------------------------ memory */
 
 VIA_MUST_USE int via_server_region_add(struct via_server *, const struct via_vu_region *, int fd, struct via_err *err);
@@ -35,8 +71,15 @@ VIA_MUST_USE int via_server_ring_start(struct via_server_ring *, struct via_err 
 void via_server_ring_stop(struct via_server_ring *); /* nothing may be in flight */
 /* Show the driver what was completed since. */
 void via_server_ring_flush(struct via_server_ring *);
-/* Memory was replaced: find the areas again, or wait for memory that holds them. */
+/* Where the areas are, into cfg. -VIA_EAGAIN: their translations are not all known, and were asked for: cfg has NULLs. */
+VIA_MUST_USE int via_server_area_find(struct via_server_ring *, struct via_dq_cfg *cfg, struct via_err *err);
+void via_server_area_drop(struct via_server_ring *);
+/* The front-end shrank a file under them. */
+bool via_server_area_dead(const struct via_server_ring *);
+/* Memory, or translations, have changed: find the areas again, or wait for what leads to them. */
 void via_server_ring_moved(struct via_server_ring *);
+/* Take nothing new, but let what waits go on, or fail. */
+void via_server_ring_finish(struct via_server_ring *);
 /* Where the session goes on after a stop. */
 static inline uint16_t via_server_ring_base(const struct via_server_ring *r)
 {

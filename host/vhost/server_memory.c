@@ -67,6 +67,7 @@ int via_server_region_remove(struct via_server *s, const struct via_vu_region *r
     VIA_ASSERT(m);
     via_mapped_close(m);
     m->ptr = NULL;
+    via_server_iotlb_empty(s); /* what led there leads nowhere; the rest is missed again */
     return 0;
 }
 
@@ -78,11 +79,15 @@ void via_server_memory_clear(struct via_server *s)
             s->mapped[i].ptr = NULL;
         }
     via_memmap_init(&s->map);
+    via_server_iotlb_empty(s);
 }
 
 bool via_server_memory_dead(const struct via_server *s)
 {
     unsigned left = s->map.n;
+    for (unsigned i = 0; s->iotlb.on && i < s->cfg.queues; i++)
+        if (via_server_area_dead(&s->ring[i]))
+            return true;
     for (unsigned i = 0; left && i < s->back.cfg.slots; i++)
         if (s->mapped[i].ptr) {
             if (atomic_load_explicit(&s->mapped[i].dead, memory_order_relaxed))

@@ -8,7 +8,7 @@
 #include "server.h"
 
 #define RING_BATCH 16u      /* requests that a ring may take before their answers are shown and others have their turn */
-#define RING_SPAN_EXTRA 64u /* spans beyond a request's descriptors, for what crosses regions */
+#define RING_SPAN_EXTRA 64u /* spans beyond a request's descriptors, for what crosses regions or pages */
 
 static bool accepted(const struct via_server *s, enum via_feature bit) { return s->back.features & VIA_BIT(bit); }
 
@@ -19,51 +19,23 @@ static bool ring_serves(const struct via_server_ring *r)
     return r->running && !r->broken && !r->lost && s->back.ring[r->index].enabled && !s->waiting && !s->ending;
 }
 
-/* ------------------------------------------------------------------ areas */
-
-static int ring_area(struct via_server_ring *r, const char *name, uint64_t addr, size_t len, unsigned align, void **out,
-                     struct via_err *err)
-{
-    if (addr % align)
-        return via_err_set(err, -VIA_EPROTO, "ring %u: the %s area at user address 0x%" PRIx64 " must be aligned to %u bytes", r->index,
-                           name, addr, align);
-    *out = via_memmap_uva(&r->server->map, (via_uva){addr}, len);
-    if (!*out)
-        return via_err_set(err, -VIA_EFAULT,
-                           "ring %u: the %s area (user address 0x%" PRIx64 ", %zu bytes) is in no memory region of the front-end", r->index,
-                           name, addr, len);
-    return 0;
-}
-
-static int ring_areas(struct via_server_ring *r, struct via_dq_cfg *cfg, struct via_err *err)
-{
-    const struct via_back_ring *b = &r->server->back.ring[r->index];
-    void *desc = NULL, *avail = NULL, *used = NULL;
-    int result = ring_area(r, "descriptor", b->desc, via_split_desc_bytes(b->num), 16, &desc, err);
-    if (result == 0)
-        result = ring_area(r, "available", b->avail, via_split_avail_bytes(b->num), 2, &avail, err);
-    if (result == 0)
-        result = ring_area(r, "used", b->used, via_split_used_bytes(b->num), 4, &used, err);
-    if (result < 0)
-        return result;
-    cfg->desc = desc;
-    cfg->avail = avail;
-    cfg->used = used;
-    return 0;
-}
-
-void via_server_ring_moved(struct via_server_ring *r)
-{
-    struct via_err err;
-    if (!r->running)
-        return;
-    bool was_lost = r->lost;
-    r->lost = ring_areas(r, &r->pump.dq.cfg, &err) < 0;
-    if (r->lost && !was_lost)
-        via_server_warn(r->server, &err);
-}
-
 /* ------------------------------------------------------------------ taking requests */
+
+/* Requests failed because their translations were refused: say so, once for several. */
+static void ring_refusals(struct via_server_ring *r)
+{
+    const struct via_fault *f = &r->pump.refusal;
+    struct via_err err;
+    if (r->pump.refusals == r->refusals)
+        return;
+    r->refusals = r->pump.refusals;
+    if (r->broken) /* told already, with the reason */
+        return;
+    (void)via_err_set(&err, 0, "ring %u: a request failed, its buffer at I/O virtual address 0x%" PRIx64 " may not be %s", r->index, f->got,
+                      f->limit & VIA_PERM_W ? "written" : "read");
+    via_server_warn(r->server, &err);
+    via_server_ask_fail(r->server, (via_iova){f->got}, (unsigned)f->limit);
+}
 
 static void kick_unwatch(struct via_server_ring *r)
 {
@@ -114,7 +86,7 @@ static bool ring_run(struct via_server_ring *r)
     struct via_server *s = r->server;
     /* One that waits for an end takes nothing new, but what is parked must go through for the end to come. */
     unsigned budget = ring_serves(r) ? RING_BATCH : 0;
-    if (budget == 0 && (r->lost || !r->pump.parked))
+    if (budget == 0 && !r->pump.parked && !r->pump.waiting)
         return false;
     s->in_batch = true;
     int n = via_pump_run(&r->pump, budget);
@@ -129,7 +101,16 @@ static bool ring_run(struct via_server_ring *r)
         ring_offence(r);
     if (n != 0)
         memory_watch(s);
+    ring_refusals(r);
+    via_server_ask(s);
     return n > 0;
+}
+
+void via_server_ring_finish(struct via_server_ring *r)
+{
+    if (r->pump.waiting)
+        (void)ring_run(r);
+    via_server_ring_flush(r);
 }
 
 static bool ring_poll(struct via_poller *p)
@@ -200,26 +181,30 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
 {
     struct via_server *s = r->server;
     const struct via_back_ring *b = &s->back.ring[r->index];
+    struct via_misses *misses = s->iotlb.on ? &s->iotlb.misses : NULL;
     struct via_dq_cfg cfg = {
         .num = b->num, .base = b->base, .event_idx = accepted(s, VIA_F_EVENT_IDX), .indirect = accepted(s, VIA_F_INDIRECT_DESC)};
     struct via_device *device = NULL;
-    int result = ring_areas(r, &cfg, err);
-    if (result == 0)
+    int result = via_server_area_find(r, &cfg, err);
+    if (result == 0 || result == -VIA_EAGAIN)
         result = s->ops->ring_start(s, r->index, b->num, &device, err);
     if (result < 0)
         return result;
 
     r->running = true;
-    r->broken = r->lost = r->armed = false;
+    r->broken = r->armed = false;
+    r->lost = !cfg.used;
+    r->refusals = 0;
     r->pump = (struct via_pump){.device = device};
-    r->storage = malloc(via_pump_bytes(b->num, RING_SPAN_EXTRA, false));
+    r->storage = malloc(via_pump_bytes(b->num, RING_SPAN_EXTRA, misses));
     if (!r->storage)
         return via_err_set(err, -VIA_ENOMEM, "ring %u: no memory for %u descriptors", r->index, b->num);
-    result = via_pump_init(&r->pump, &cfg, &s->map.xlate, NULL, device, RING_SPAN_EXTRA, r->storage);
+    result = via_pump_init(&r->pump, &cfg, misses ? &s->iotlb.tlb.xlate : &s->map.xlate, misses, device, RING_SPAN_EXTRA, r->storage);
     if (result < 0)
         return via_err_set(err, result, "ring %u: can't be run with %u descriptors", r->index, b->num);
     r->poller = (struct via_poller){.poll = ring_poll, .arm = ring_arm};
     via_loop_add_poller(s->loop, &r->poller);
+    via_server_ask(s);
     return via_server_ring_watch(r, err);
 }
 
@@ -236,6 +221,7 @@ void via_server_ring_stop(struct via_server_ring *r)
     r->poller.poll = NULL;
     if (s->ops->ring_stop)
         s->ops->ring_stop(s, r->index);
+    via_server_area_drop(r);
     free(r->storage);
     r->storage = NULL;
 }

@@ -75,6 +75,11 @@ struct via_mapped {
     struct via_mapped *next; /* the SIGBUS handler's list: an open object must not move */
 };
 VIA_MUST_USE int via_mapped_open(struct via_mapped *, int fd, uint64_t offset, uint64_t len, struct via_err *err);
+/*
+ * One mapping of n pieces of open ones, in their order: a second one of the same memory. All but the last have to end, all but the first to
+ * begin, with a page. A piece's own mapping may be closed first.
+ */
+VIA_MUST_USE int via_mapped_join(struct via_mapped *, const struct via_span *piece, unsigned n, struct via_err *err);
 void via_mapped_close(struct via_mapped *);
 
 /* ------------------------------------------------------------------ event loop: one thread's */

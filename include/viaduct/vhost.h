@@ -31,13 +31,23 @@ struct via_server_ops {
                  const struct via_err *what); /* something went wrong that the connection survives. Optional: stderr. */
 };
 
+/* Where one of a ring's three areas lies. A translated one may lie in several pieces of memory, which are joined into one mapping then. */
+struct via_server_area {
+    struct via_span *piece; /* of the join: as the IOTLB had them */
+    unsigned n;
+    struct via_mapped join;
+};
+
 struct via_server_ring {
     struct via_server *server;
     unsigned index;
-    bool running;           /* has a pump */
-    bool broken;            /* takes nothing any more until it is stopped and started again */
-    bool lost;              /* its areas are in no memory region; it waits for one that holds them */
-    bool armed;             /* the driver was asked for a kick */
+    bool running;        /* has a pump */
+    bool broken;         /* takes nothing any more until it is stopped and started again */
+    bool lost;           /* its areas can't be reached: it waits for a memory region, or translations, that lead to them */
+    bool armed;          /* the driver was asked for a kick */
+    uint64_t generation; /* of the translations that its areas were found by */
+    uint64_t refusals;   /* told of so far */
+    struct via_server_area area[3];
     int kick, call, err;    /* -1: none; running without a kick: polled */
     struct via_watch watch; /* kick */
     struct via_poller poller;
@@ -45,10 +55,44 @@ struct via_server_ring {
     void *storage;
 };
 
+#define VIA_SERVER_IOTLB 65536u /* entries: 256 MiB of scattered pages */
+#define VIA_SERVER_MISSES 1024u /* pages asked for at once */
+#define VIA_SERVER_MISS_LIMIT_MS 5000u
+
 struct via_server_cfg {
-    uint64_t features; /* virtio feature bits offered */
+    uint64_t features; /* virtio feature bits offered; with ACCESS_PLATFORM the server keeps a device IOTLB where that is accepted */
     uint16_t queues, num_max;
-    bool config; /* offers config space */
+    bool config;            /* offers config space */
+    uint32_t iotlb_entries; /* translations kept at most; 0: VIA_SERVER_IOTLB */
+    uint32_t miss_limit_ms; /* the front-end answers a miss within that time, or the rings that wait for it are broken; 0: the above */
+};
+
+struct via_server_iotlb { /* translations, and the questions about them */
+    bool on;              /* ACCESS_PLATFORM was accepted: rings and buffers are at I/O virtual addresses */
+    bool fencing;         /* an invalidation is not answered yet: requests in flight may still reach what it took away */
+    uint64_t start, last; /* of that one */
+    struct via_iotlb tlb;
+    struct via_misses misses;
+    void *storage;
+    uint64_t asked, updates, invalidations, refused; /* so far: pages asked for, messages, messages that were not sane */
+    uint64_t fenced;                                 /* invalidations that had to wait */
+};
+
+struct via_server_ask { /* a question that asked for an answer */
+    uint64_t page, asked_ns;
+};
+struct via_server_asks {    /* the channel for the back-end's own requests */
+    int fd;                 /* -1: none */
+    struct via_watch watch; /* answers */
+    struct via_sock_rx rx;
+    uint8_t out[4096]; /* what the socket had no room for */
+    unsigned out_at, out_len;
+    struct via_server_ask due[VIA_SERVER_MISSES]; /* a ring of answers that are due, oldest first */
+    unsigned first, n;
+    bool told;              /* that it is missing */
+    bool stashed;           /* the oldest one's is here, but what was sent before it may not have been read */
+    uint64_t last_ns;       /* when was last asked; each round has a time of its own */
+    struct via_watch timer; /* goes while answers are due */
 };
 
 struct via_server {
@@ -60,9 +104,13 @@ struct via_server {
     struct via_sock_rx rx;
     struct via_back back;
     struct via_memmap map;
-    struct via_mapped *mapped;             /* one a region, found by its ptr; NULL ptr: free */
-    int req_fd;                            /* the front-end's socket for our requests, -1 */
+    struct via_mapped *mapped; /* one a region, found by its ptr; NULL ptr: free */
+    struct via_server_iotlb iotlb;
+    struct via_server_asks asks;
     const struct via_back_action *waiting; /* an action that needs requests in flight to end first; the socket is not read meanwhile */
+    bool held;                             /* a message was received that has to wait for that */
+    bool drained;                          /* the last look at the socket found its end */
+    unsigned polls;
     bool open;
     bool ending;              /* takes nothing any more; `closed` follows when nothing is in flight */
     bool in_batch;            /* inside a ring's run */

@@ -36,7 +36,15 @@ static int submit(struct via_device *device, struct via_req *q)
     return 0;
 }
 
-static const struct via_device_ops device_ops = {.submit = submit};
+/* A buffer that it may not touch: it answers with nothing. */
+static int refuse(struct via_device *device, struct via_req *q)
+{
+    (void)device;
+    via_req_complete(q, 0);
+    return 0;
+}
+
+static const struct via_device_ops device_ops = {.submit = submit, .refuse = refuse};
 
 static int on_config_get(struct via_server *s, uint32_t offset, uint8_t *out, uint32_t len)
 {
@@ -77,7 +85,12 @@ static const struct via_server_ops server_ops = {
 static void wake_ready(struct via_watch *w, uint32_t events)
 {
     struct rig *r = via_container_of(w, struct rig, wake);
-    const struct via_server_cfg cfg = {.features = RIG_FEATURES, .queues = RIG_QUEUES, .num_max = 256, .config = true};
+    const struct via_server_cfg cfg = {.features = RIG_FEATURES | r->features,
+                                       .queues = RIG_QUEUES,
+                                       .num_max = 1024,
+                                       .config = true,
+                                       .iotlb_entries = r->iotlb_entries,
+                                       .miss_limit_ms = r->miss_limit_ms};
     struct via_err err = {.text = ""};
     (void)events;
     via_event_clear(w->fd);

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * server_ask: the channel for the back-end's own requests: misses go out, many at a time, and their answers come in.
+ *
+ * A miss is answered by an UPDATE on the main channel, or by nothing where there is no translation. To learn of a no without asking for an
+ * answer to each, the last one of a round asks for one: when it comes, the front-end is through with all before. What has no UPDATE by
+ * then is asked for once more, and surely.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "../clock.h"
+#include "server.h"
+
+#define ROUND 64u /* misses in one system call */
+#define TICK_NS 250000000
+#define MESSAGE_BYTES (VIA_VU_HDR + 32u)
+_Static_assert(ROUND *MESSAGE_BYTES <= sizeof(((struct via_server_asks *)0)->out), "a round fits");
+
+bool via_server_ask_able(const struct via_server *s) { return s->asks.fd >= 0 && (s->back.protocol & VIA_BIT(VIA_VU_PF_BACKEND_REQ)); }
+
+static uint64_t now_ns(void) { return (uint64_t)via_clock_ns(); }
+
+static struct via_server_ask *due_at(struct via_server_asks *a, unsigned i) { return &a->due[(a->first + i) % VIA_SERVER_MISSES]; }
+
+static void unwatch(struct via_server *s, struct via_watch *w)
+{
+    if (w->fd >= 0)
+        via_loop_remove(s->loop, w);
+    w->fd = -1;
+}
+
+/* ------------------------------------------------------------------ asking */
+
+/* True: nothing is left in hand. */
+static bool out_send(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    while (a->out_at < a->out_len) {
+        ssize_t n = send(a->fd, a->out + a->out_at, a->out_len - a->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n > 0) {
+            a->out_at += (unsigned)n;
+        } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+            via_server_ask_close(s);
+            return true;
+        } else {
+            return false;
+        }
+    }
+    a->out_at = a->out_len = 0;
+    return true;
+}
+
+static void put(struct via_server_asks *a, const struct via_vu_msg *m)
+{
+    via_vu_encode_header(m, a->out + a->out_len);
+    memcpy(a->out + a->out_len + VIA_VU_HDR, m->payload, m->size);
+    a->out_len += VIA_VU_HDR + m->size;
+}
+
+static void round_compose(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    struct via_misses *misses = &s->iotlb.misses;
+    bool answers = s->back.protocol & VIA_BIT(VIA_VU_PF_REPLY_ACK);
+    uint64_t now = now_ns();
+    a->last_ns = now = now > a->last_ns ? now : a->last_ns + 1;
+    const struct via_miss *miss;
+    for (unsigned i = 0; i < ROUND && (miss = via_misses_next(misses, now)); i++) {
+        struct via_vu_msg m;
+        bool answer = answers && (miss->sure || i + 1 == ROUND || misses->fresh == 0);
+        via_back_iotlb_event(&s->back, &m, VIA_VU_IOTLB_MISS, (via_iova){miss->page}, miss->perm, answer);
+        put(a, &m);
+        if (answer)
+            *due_at(a, a->n++) = (struct via_server_ask){miss->page, now};
+        s->iotlb.asked++;
+    }
+}
+
+static void timer_set(struct via_server_asks *a, int64_t ns)
+{
+    const struct itimerspec when = {.it_value = {0, ns}};
+    if (a->timer.fd >= 0)
+        timerfd_settime(a->timer.fd, 0, &when, NULL);
+}
+
+void via_server_ask(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    struct via_misses *misses = &s->iotlb.misses;
+    if (!s->iotlb.on || s->ending || !(misses->fresh || a->out_len))
+        return;
+    if (!via_server_ask_able(s)) {
+        struct via_err err;
+        (void)via_err_set(&err, 0, "the front-end translates addresses, but there is no channel to ask it by (BACKEND_REQ): requests fail");
+        if (!a->told)
+            via_server_warn(s, &err);
+        a->told = true;
+        return;
+    }
+    timer_set(a, TICK_NS);
+    while (out_send(s) && a->fd >= 0 && misses->fresh && a->n + ROUND <= VIA_SERVER_MISSES)
+        round_compose(s);
+}
+
+void via_server_ask_fail(struct via_server *s, via_iova addr, unsigned perm)
+{
+    struct via_server_asks *a = &s->asks;
+    struct via_vu_msg m;
+    if (!via_server_ask_able(s) || a->out_len + MESSAGE_BYTES > sizeof(a->out))
+        return;
+    via_back_iotlb_event(&s->back, &m, VIA_VU_IOTLB_ACCESS_FAIL, addr, perm, false);
+    put(a, &m);
+    (void)out_send(s);
+}
+
+/* ------------------------------------------------------------------ answers */
+
+static void channel_bad(struct via_server *s, const struct via_err *why)
+{
+    struct via_err err;
+    (void)via_err_set(&err, 0, "the channel for the back-end's own requests: %.230s", why->text);
+    via_server_fail(s, &err);
+}
+
+/* One answer was received; all that the front-end sent before it has been read. */
+static void answer_judge(struct via_server *s, uint64_t value)
+{
+    struct via_server_asks *a = &s->asks;
+    struct via_server_ask ask = *due_at(a, 0);
+    (void)value; /* without an UPDATE, a yes is no better than a no */
+    a->first = (a->first + 1) % VIA_SERVER_MISSES;
+    a->n--;
+    via_misses_refuse(&s->iotlb.misses, (via_iova){ask.page}, ask.asked_ns);
+    (void)via_misses_again(&s->iotlb.misses, ask.asked_ns);
+}
+
+/* True: an answer is in hand. */
+static bool answer_take(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    struct via_err err = {.text = ""};
+    uint64_t value;
+    if (a->stashed || a->fd < 0)
+        return a->stashed;
+    int got = via_sock_recv(a->fd, &a->rx, &err);
+    if (got == -VIA_ENODEV) {
+        via_server_ask_close(s);
+    } else if (got < 0) {
+        channel_bad(s, &err);
+    } else if (got > 0) {
+        int result = via_back_feed_answer(&s->back, &a->rx.msg, &value);
+        via_vu_close_fds(&a->rx.msg);
+        if (result < 0)
+            (void)via_err_fault(&err, result, "the front-end", &s->back.fault);
+        else if (a->n == 0)
+            result = via_err_set(&err, -VIA_EPROTO, "an answer came to a question that was not asked");
+        if (result < 0)
+            channel_bad(s, &err);
+        else
+            a->stashed = true;
+    }
+    return a->stashed;
+}
+
+void via_server_ask_answers(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    bool any = false;
+    for (unsigned i = 0; i < ROUND && answer_take(s); i++) {
+        if (!via_server_drained(s)) /* an UPDATE may be on its way */
+            break;
+        a->stashed = false;
+        if (a->n && s->iotlb.on)
+            answer_judge(s, 0);
+        any = true;
+    }
+    if (any)
+        via_server_iotlb_settle(s);
+}
+
+static void answers_ready(struct via_watch *w, uint32_t events)
+{
+    struct via_server_asks *a = via_container_of(w, struct via_server_asks, watch);
+    (void)events;
+    via_server_ask_answers(via_container_of(a, struct via_server, asks));
+}
+
+/* ------------------------------------------------------------------ time */
+
+static void overdue(struct via_server *s, uint64_t limit_ms)
+{
+    char why[160];
+    snprintf(why, sizeof(why), "the front-end has not answered for %" PRIu64 " ms where its addresses lead to: is it still there?",
+             limit_ms);
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        if (s->ring[i].running && (s->ring[i].pump.waiting || s->ring[i].lost))
+            via_server_ring_broken(s, i, why);
+    via_server_iotlb_give_up(s);
+}
+
+static void timer_ready(struct via_watch *w, uint32_t events)
+{
+    struct via_server_asks *a = via_container_of(w, struct via_server_asks, timer);
+    struct via_server *s = via_container_of(a, struct via_server, asks);
+    uint64_t times, oldest = via_misses_oldest(&s->iotlb.misses), now = now_ns();
+    (void)events;
+    (void)!read(w->fd, &times, sizeof(times));
+    /* A front-end that waits for a ring to stop may not be able to answer meanwhile. */
+    uint64_t limit = s->waiting ? STOP_LIMIT_MS : s->cfg.miss_limit_ms ? s->cfg.miss_limit_ms : VIA_SERVER_MISS_LIMIT_MS;
+    if (oldest != UINT64_MAX && now > oldest && now - oldest > limit * 1000000)
+        overdue(s, limit);
+    if (s->iotlb.on && s->iotlb.misses.n)
+        timer_set(a, TICK_NS);
+}
+
+/* ------------------------------------------------------------------ the channel */
+
+void via_server_ask_init(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    a->fd = a->watch.fd = a->timer.fd = -1;
+    a->watch.ready = answers_ready;
+    a->timer.ready = timer_ready;
+    via_sock_rx_init(&a->rx);
+}
+
+int via_server_ask_open(struct via_server *s, int fd, struct via_err *err)
+{
+    struct via_server_asks *a = &s->asks;
+    via_server_ask_close(s);
+    a->fd = fd;
+    a->told = false;
+    int type;
+    socklen_t len = sizeof(type);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        return via_err_set(err, -VIA_EPROTO, "the front-end's descriptor for the back-end's own requests is not a stream socket");
+    a->timer.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (a->timer.fd < 0 || via_loop_add(s->loop, &a->timer, EPOLLIN) < 0)
+        return via_err_set(err, -VIA_ENOMEM, "no timer is to be had");
+    a->watch.fd = fd;
+    if (via_loop_add(s->loop, &a->watch, EPOLLIN) < 0) {
+        a->watch.fd = -1;
+        return via_err_set(err, -VIA_ENOMEM, "the front-end's request channel can't be waited on");
+    }
+    return 0;
+}
+
+void via_server_ask_close(struct via_server *s)
+{
+    struct via_server_asks *a = &s->asks;
+    int timer = a->timer.fd;
+    unwatch(s, &a->watch);
+    unwatch(s, &a->timer);
+    if (timer >= 0)
+        close(timer);
+    via_sock_rx_close(&a->rx);
+    via_server_fd_put(&a->fd, -1);
+    a->n = a->out_at = a->out_len = 0;
+    a->stashed = false;
+    if (s->iotlb.on) /* nobody answers any more what was asked */
+        via_misses_update(&s->iotlb.misses, (via_iova){0}, (via_iova){UINT64_MAX}, 0);
+}
