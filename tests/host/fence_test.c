@@ -348,12 +348,12 @@ static void no_byte_comes_late(void)
     int fd = engine_open(&engine, false);
     CHECK(fd >= 0 && front_open(fd));
     CHECK_EQ(play(20000), 0);
+    front_close();
+    engine_close(&engine);
     snprintf(note, sizeof(note), "%u requests, %u pages taken away (%u by a wide flush), %u requests refused, %u invalidations had to wait",
              front.requests, front.taken_away, front.wide, front.refused, (unsigned)engine.server.iotlb.fenced);
     tap_note(note);
     CHECK(front.taken_away > 100 && front.wide > 10 && engine.server.iotlb.fenced > 10);
-    front_close();
-    engine_close(&engine);
 }
 
 /* What this test is worth: a device that answers before it has written is caught by it. */

@@ -217,8 +217,8 @@ static void an_invalidation_waits_for_requests_under_it(void)
     CHECK(release() && answered(5000));
     CHECK_EQ(via_client_iotlb_settle(&front.client, &err), 0);
     CHECK(paged_done(&front, 1));
-    CHECK_EQ(rig.server.iotlb.fenced, 1);
     end();
+    CHECK_EQ(rig.server.iotlb.fenced, 1);
 }
 
 static void nothing_new_starts_under_an_invalidation_that_waits(void)
@@ -373,8 +373,8 @@ static void bad_messages_are_refused_and_change_nothing(void)
     unsigned before = asked(0, PAGED_PAGES);
     CHECK(paged_submit(&front, PAGED_RING + 10, 4) && paged_done(&front, 1));
     CHECK_EQ(asked(0, PAGED_PAGES), before);
-    CHECK_EQ(rig.server.iotlb.refused, 11);
     end();
+    CHECK_EQ(rig.server.iotlb.refused, 11);
 }
 
 static void translations_before_features_are_refused(void)
@@ -401,11 +401,11 @@ static void a_flood_of_updates_and_invalidations(void)
         CHECK_EQ(via_client_iotlb(&front.client, &m, i % 64 == 63, &err), 0);
     }
     CHECK_EQ(via_client_iotlb_settle(&front.client, &err), 0);
-    CHECK(rig.server.iotlb.tlb.n <= 64);
     for (unsigned i = 0; i < 20; i++)
         CHECK(paged_submit(&front, PAGED_RING + 10, 1) && paged_done(&front, 1));
     CHECK_EQ(front.empty, 0);
     end();
+    CHECK(rig.server.iotlb.tlb.n <= 64);
 }
 
 /* A ring word never lies in two entries: areas are joined from whole pages, or refused. */

@@ -32,8 +32,8 @@ struct rig {
     _Atomic bool refuse; /* have no room for requests */
     struct via_req *held[RIG_QUEUES * RIG_NUM];
     _Atomic unsigned n_held;
-    uint64_t features; /* offered beside RIG_FEATURES; to be set before a connection */
-    uint32_t iotlb_entries, miss_limit_ms;
+    _Atomic uint64_t features; /* offered beside RIG_FEATURES; to be set before a connection */
+    _Atomic uint32_t iotlb_entries, miss_limit_ms;
     _Atomic unsigned opened, closed, warned, stopped; /* so far */
     pthread_mutex_t lock;
     struct via_err why, warning; /* the last ones, under lock */
