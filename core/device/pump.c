@@ -155,6 +155,7 @@ static int pump_next(struct via_pump *p)
         return VIA_FATE_STOP;
     p->free = r->next;
     r->state = VIA_REQ_NEW;
+    r->doomed = false;
     r->rounds = 0;
     r->reached = 0;
     r->position = p->popped++;

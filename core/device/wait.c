@@ -70,8 +70,9 @@ static int ask(struct via_req *r, const struct via_seg *seg, unsigned out, unsig
     int rc_out = via_misses_collect(p->misses, p->xlate, seg, out, VIA_PERM_R, &at_out);
     int rc_in = via_misses_collect(p->misses, p->xlate, seg + out, in, VIA_PERM_W, &at_in);
     VIA_ASSERT(rc_out || rc_in);
-    if (rc_out != -VIA_EAGAIN && rc_in != -VIA_EAGAIN) {
-        *why = (struct via_fault){refused_what(r, rc_out), (rc_out ? at_out : at_in).v, rc_out ? VIA_PERM_R : VIA_PERM_W};
+    if (rc_out == -VIA_EFAULT || rc_in == -VIA_EFAULT) {
+        bool readable = rc_out == -VIA_EFAULT;
+        *why = (struct via_fault){refused_what(r, readable), (readable ? at_out : at_in).v, readable ? VIA_PERM_R : VIA_PERM_W};
         return -VIA_EFAULT;
     }
     r->wait = rc_in == -VIA_EAGAIN ? at_in : at_out;
@@ -90,14 +91,19 @@ static int ask(struct via_req *r, const struct via_seg *seg, unsigned out, unsig
     return -VIA_EAGAIN;
 }
 
+static int wait(struct via_req *r)
+{
+    r->pump->waits += r->state != VIA_REQ_WAITING;
+    link(r, VIA_REQ_WAITING);
+    return VIA_FATE_WAITS;
+}
+
 int via_req_lacks(struct via_req *r, const struct via_seg *seg, unsigned out, unsigned in)
 {
     struct via_fault why;
     if (ask(r, seg, out, in, &why) == -VIA_EFAULT)
         return via_req_refuse(r, why.what, why.got, why.limit);
-    r->pump->waits += r->state != VIA_REQ_WAITING;
-    link(r, VIA_REQ_WAITING);
-    return VIA_FATE_WAITS;
+    return wait(r);
 }
 
 /* ------------------------------------------------------------------ refused */
@@ -136,18 +142,41 @@ static void note_refusal(struct via_req *r, const char *what, uint64_t got, uint
     struct via_pump *p = r->pump;
     p->refusals++;
     p->refusal = (struct via_fault){what, got, limit};
-    if (!r->chain.table.len)
-        reach_end(r);
+}
+
+/*
+ * Its last writable byte is where devices answer: that is waited for, be the rest out of reach. Then the device has it, or can't answer it.
+ */
+static int farewell(struct via_req *r)
+{
+    struct via_pump *p = r->pump;
+    const struct via_chain *c = &r->chain;
+    struct via_seg end = {{0}, 1};
+    if (c->n_in) {
+        const struct via_seg *last = &c->seg[c->n_out + c->n_in - 1];
+        end.addr.v = last->addr.v + (last->len - 1);
+        if (end.addr.v >= last->addr.v && r->rounds <= ROUNDS &&
+            via_misses_collect(p->misses, p->xlate, &end, 1, VIA_PERM_W, &r->wait) == -VIA_EAGAIN) {
+            r->rounds += via_misses_pending(p->misses, r->wait);
+            return wait(r);
+        }
+    }
+    reach_end(r);
+    r->state = VIA_REQ_TAKEN;
+    if (p->device->ops->refuse(p->device, r) >= 0)
+        return VIA_FATE_TAKEN;
+    return via_req_break(r, "a request that was refused a translation can't be answered: the end of its writable part is out of reach", end.addr.v,
+                         VIA_PERM_W);
 }
 
 int via_req_refuse(struct via_req *r, const char *what, uint64_t got, uint64_t limit)
 {
-    struct via_device *d = r->pump->device;
     note_refusal(r, what, got, limit);
-    r->state = VIA_REQ_TAKEN;
-    if (!r->chain.table.len && d->ops->refuse && d->ops->refuse(d, r) >= 0)
-        return VIA_FATE_TAKEN;
-    return via_req_break(r, what, got, limit);
+    if (r->chain.table.len || !r->pump->device->ops->refuse)
+        return via_req_break(r, what, got, limit);
+    r->doomed = true;
+    r->rounds = 0;
+    return farewell(r);
 }
 
 /* ------------------------------------------------------------------ going on */
@@ -165,6 +194,7 @@ static int refresh(struct via_req *r)
         return -VIA_EAGAIN;
     }
     note_refusal(r, why.what, why.got, why.limit);
+    reach_end(r);
     return -VIA_EFAULT;
 }
 
@@ -207,7 +237,7 @@ int via_pump_go_on(struct via_pump *p, unsigned *n)
             if (r->state == VIA_REQ_STALLED) {
                 resume(r);
             } else {
-                fate = via_req_advance(r);
+                fate = r->doomed ? farewell(r) : via_req_advance(r);
                 *n += fate == VIA_FATE_TAKEN;
             }
             if (*p->cursor != r) /* it does not wait any more */

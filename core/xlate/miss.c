@@ -196,12 +196,11 @@ int via_misses_collect(struct via_misses *m, struct via_xlate *x, const struct v
             uint64_t page = page_of(at);
             step = via_min64(left, VIA_MISS_PAGE - (at - page));
             rc = want(m, page, perm, rc == -VIA_EFAULT);
-            if (rc == -VIA_EAGAIN || result == 0)
+            if (rc != -VIA_ENOSPC || result == 0)
                 *addr = (via_iova){page};
-            if (rc == -VIA_ENOSPC)
-                return -VIA_EAGAIN;
-            if (result != -VIA_EAGAIN)
-                result = rc;
+            if (rc != -VIA_EAGAIN)
+                return rc == -VIA_ENOSPC ? -VIA_EAGAIN : rc;
+            result = rc;
         }
     }
     return result;

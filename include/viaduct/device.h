@@ -25,6 +25,7 @@ struct via_req { /* one request, from pop to push; the pump's, lent to the devic
     uint8_t state;     /* private, like all that follows but stale */
     uint8_t rounds;    /* times that it lost a translation again without getting any further */
     bool stale;        /* a translation that its spans come from is no more */
+    bool doomed;       /* it was refused; what it waits for is where the answer goes */
     uint32_t written;  /* completed while the ring was away */
     uint64_t position; /* how many were popped before it */
     via_iova wait;     /* the page that it waits for */

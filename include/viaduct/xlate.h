@@ -163,8 +163,8 @@ VIA_MUST_USE int via_misses_init(struct via_misses *, unsigned capacity, void *s
 /*
  * Look all of n segments over, which need the same rights: each page that does not resolve, or lacks a right, goes in.
  * 0: all resolve. -VIA_EAGAIN: some do not; *addr: the last page that was put in, or was there, so that looking again is worth while when
- * it is not pending any more (via_misses_pending; it is false at once when there was no room). -VIA_EFAULT: nothing is pending, but *addr
- * was refused; at once: the segment wraps.
+ * it is not pending any more (via_misses_pending; it is false at once when there was no room). -VIA_EFAULT: *addr was refused, or its
+ * segment wraps; what comes after it was not looked at.
  */
 VIA_MUST_USE int via_misses_collect(struct via_misses *, struct via_xlate *, const struct via_seg *seg, unsigned n, unsigned perm,
                                     via_iova *addr);

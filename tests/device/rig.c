@@ -34,9 +34,13 @@ bool rig_restart(struct rig *r)
                             .indirect = r->mem + 0x4000,
                             .indirect_addr = {RIG_GPA + 0x4000},
                             .indirect_len = RIG_NUM};
+    if (r->direct)
+        vq.indirect = NULL;
     r->dq = (struct via_dq_cfg){.num = RIG_NUM, .desc = vq.desc, .avail = vq.avail, .used = vq.used, .indirect = true};
     tokens = 0;
-    return via_vq_init(&r->vq, &vq) == 0 && via_pump_init(&r->pump, &r->dq, &r->map.xlate, NULL, &r->dev.device, 4, r->pump_storage) == 0;
+    struct via_misses *misses = r->translated ? &r->misses : NULL;
+    struct via_xlate *xlate = r->translated ? &r->tlb.xlate : &r->map.xlate;
+    return via_vq_init(&r->vq, &vq) == 0 && via_pump_init(&r->pump, &r->dq, xlate, misses, &r->dev.device, 4, r->pump_storage) == 0;
 }
 
 struct rig *rig_new(const struct via_blk_limits *limits)
@@ -44,6 +48,8 @@ struct rig *rig_new(const struct via_blk_limits *limits)
     struct rig *r = &the_rig;
     free(r->pump_storage);
     free(r->dev_storage);
+    free(r->tlb_storage);
+    free(r->miss_storage);
     memset(r, 0, sizeof(*r));
     memset(r->mem, RIG_STATUS_NONE, sizeof(r->mem));
     for (size_t i = 0; i < sizeof(r->disk); i++)
@@ -53,13 +59,63 @@ struct rig *rig_new(const struct via_blk_limits *limits)
     struct via_region ram = {.gpa = RIG_GPA, .len = RIG_MEM, .uva = 0x1000, .ptr = r->mem};
     struct via_region rom = {.gpa = RIG_ROM_GPA, .len = sizeof(r->rom), .uva = 0x10000000, .ptr = r->rom, .readonly = true};
     r->limits = *limits;
-    r->pump_storage = malloc(via_pump_bytes(RIG_NUM, 4, false));
+    r->pump_storage = malloc(via_pump_bytes(RIG_NUM, 4, true));
     r->dev_storage = malloc(via_blk_device_bytes(RIG_NUM, RIG_NUM + 4));
     if (via_memmap_add(&r->map, &ram) < 0 || via_memmap_add(&r->map, &rom) < 0 || !r->pump_storage || !r->dev_storage ||
         via_blk_device_init(&r->dev, limits, &r->store.store, RIG_NUM, RIG_NUM + 4, r->dev_storage) < 0 || !rig_restart(r))
         abort();
     r->dev.features = via_blk_device_features(&r->dev);
     return r;
+}
+
+bool rig_translate(struct rig *r, uint32_t entries, unsigned pages, bool direct)
+{
+    free(r->tlb_storage);
+    free(r->miss_storage);
+    r->tlb_storage = malloc(via_iotlb_bytes(entries));
+    r->miss_storage = malloc(via_misses_bytes(pages));
+    if (!r->tlb_storage || !r->miss_storage || via_iotlb_init(&r->tlb, entries, r->tlb_storage) < 0 ||
+        via_misses_init(&r->misses, pages, r->miss_storage) < 0)
+        abort();
+    r->translated = true;
+    r->direct = direct;
+    return rig_restart(r);
+}
+
+bool rig_answer(struct rig *r, unsigned perm)
+{
+    const struct via_miss *m = via_misses_next(&r->misses, 1);
+    if (!m)
+        return false;
+    struct via_span span;
+    uint64_t page = m->page, last = page + (VIA_MISS_PAGE - 1);
+    if (!perm || via_xlate_resolve(&r->map.xlate, (via_iova){page}, VIA_MISS_PAGE, VIA_PERM_R, &span) < 0) {
+        via_misses_refuse(&r->misses, (via_iova){page}, 1);
+        return true;
+    }
+    if (span.len != VIA_MISS_PAGE || via_iotlb_insert(&r->tlb, (via_iova){page}, (via_iova){last}, span.ptr, perm) < 0)
+        abort();
+    via_misses_update(&r->misses, (via_iova){page}, (via_iova){last}, perm);
+    return true;
+}
+
+int rig_settle(struct rig *r)
+{
+    int rc, n = 0;
+    while ((rc = rig_run(r)) >= 0 && n < 100000) {
+        int before = n;
+        while (rig_answer(r, VIA_PERM_R | VIA_PERM_W))
+            n++;
+        if (n == before)
+            return n;
+    }
+    return rc < 0 ? rc : -VIA_ETIMEDOUT;
+}
+
+void rig_invalidate(struct rig *r, uint32_t at)
+{
+    uint64_t page = RIG_GPA + at / VIA_MISS_PAGE * VIA_MISS_PAGE;
+    via_iotlb_remove(&r->tlb, (via_iova){page}, (via_iova){page + (VIA_MISS_PAGE - 1)});
 }
 
 struct via_seg rig_seg(uint32_t at, uint32_t len) { return (struct via_seg){{RIG_GPA + at}, len}; }

@@ -23,14 +23,30 @@ struct rig {
     struct via_blk_limits limits;
     struct store store;
     struct via_dq_cfg dq;
-    unsigned kicks, calls; /* notifications asked for */
-    void *pump_storage, *dev_storage;
+    unsigned kicks, calls;   /* notifications asked for */
+    bool translated, direct; /* the device's addresses go through tlb; no indirect tables */
+    struct via_iotlb tlb;
+    struct via_misses misses;
+    void *pump_storage, *dev_storage, *tlb_storage, *miss_storage;
 };
 
 /* The one rig, as new: memory 0xa5, disk bytes made from their sector. All features that the limits allow are accepted. */
 struct rig *rig_new(const struct via_blk_limits *limits);
 extern const struct via_blk_limits rig_limits;
 bool rig_restart(struct rig *); /* ring, pump and device again, over the same storage */
+
+/*
+ * From here on the device's addresses are translated, into an IOTLB of so many entries, by so many questions at a time. What is asked for
+ * waits for rig_answer. Ring and pump start anew; direct: without indirect tables.
+ */
+bool rig_translate(struct rig *, uint32_t entries, unsigned pages, bool direct);
+#define RIG_PAGES 256u
+/* Answer the next question, with these rights (0: a refusal) to the memory at this address. False: there is none. */
+bool rig_answer(struct rig *, unsigned perm);
+/* Answer all with all rights, and run, until nothing is asked for any more. Returns the number of questions, or a failure. */
+int rig_settle(struct rig *);
+/* The invalidation of a page, as far as the IOTLB goes. */
+void rig_invalidate(struct rig *, uint32_t at);
 
 /* A request: header bytes at RIG_DATA, then data_out bytes, then (on) data_in bytes and the status. */
 struct rig_request {
