@@ -64,10 +64,44 @@ static void act_is_sound(const struct via_back *b, const struct via_back_action 
         REQUIRE(act->region[i].size && act->region[i].size - 1 <= UINT64_MAX - act->region[i].gpa && act->fd[i] >= 0);
 }
 
+/* A translation, at any time: what is taken in makes sense, and what is in hand stays as it is. */
+static void iotlb(struct via_back *b, const struct via_vu_msg *m)
+{
+    struct via_vu_iotlb got;
+    struct via_vu_msg reply;
+    bool busy = b->busy;
+    int err = via_back_iotlb(b, m, &got);
+    REQUIRE(b->busy == busy && b->broken == (err == -VIA_EPROTO) && (err == 0) == !b->fault.what);
+    REQUIRE(err == 0 || err == -VIA_EPROTO || err == -VIA_EINVAL || err == -VIA_ENOTSUP);
+    via_back_iotlb_reply(b, err, &reply);
+    REQUIRE(reply.size == 8 && reply.nfd == 0 && reply.request == VIA_VU_IOTLB_MSG);
+    if (err)
+        return;
+    REQUIRE(via_back_translated(b) && got.size && got.iova + (got.size - 1) >= got.iova && got.uva + (got.size - 1) >= got.uva);
+    REQUIRE(got.type == VIA_VU_IOTLB_UPDATE ? got.perm >= 1 && got.perm <= 3 : got.type == VIA_VU_IOTLB_INVALIDATE && !got.perm);
+}
+
+/* False: the session is broken. */
+static bool between(struct via_back *b, struct input *in)
+{
+    struct via_vu_msg m;
+    uint64_t value;
+    if (!message(in, &m))
+        return true;
+    if (m.flags & VIA_VU_FLAG_REPLY) {
+        int err = via_back_feed_answer(b, &m, &value);
+        REQUIRE(b->broken == (err == -VIA_EPROTO) && (err == 0) == !b->fault.what);
+    } else {
+        m.request = VIA_VU_IOTLB_MSG;
+        iotlb(b, &m);
+    }
+    return !b->broken;
+}
+
 static void back(struct input *in)
 {
     static struct via_back b;
-    const struct via_back_cfg cfg = {.features = VIA_BIT(VIA_F_VERSION_1) | 0xff,
+    const struct via_back_cfg cfg = {.features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_ACCESS_PLATFORM) | 0xff,
                                      .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
                                                  VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) |
                                                  VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS),
@@ -80,6 +114,12 @@ static void back(struct input *in)
         const struct via_back_action *act;
         if (!message(in, &m))
             return;
+        if (m.request == VIA_VU_IOTLB_MSG) {
+            iotlb(&b, &m);
+            if (b.broken)
+                return;
+            continue;
+        }
         int err = via_back_feed(&b, &m, &act);
         count_fds(&m, err ? NULL : act);
         REQUIRE(err == 0 || (err == -VIA_EPROTO && b.broken && b.fault.what));
@@ -87,6 +127,10 @@ static void back(struct input *in)
             return;
         act_is_sound(&b, act);
         unsigned verdict = byte(in);
+        if (verdict % 4 == 0 && !between(&b, in)) {
+            REQUIRE(!via_back_done(&b, 0, 0, &reply) && b.broken && b.fault.what);
+            return;
+        }
         if (via_back_done(&b, verdict > 250 ? -VIA_EIO : 0, verdict, &reply))
             REQUIRE(reply.size <= VIA_VU_PAYLOAD_MAX && reply.nfd == 0 && reply.request == m.request);
         REQUIRE(!b.broken || b.fault.what);
@@ -100,7 +144,7 @@ static void ask(struct via_front *f, struct input *in, struct via_vu_msg *m)
                                        VIA_VU_GET_STATUS};
     const uint8_t bytes[VIA_VU_CONFIG_MAX] = {0};
     const struct via_vu_region region = {.size = 4096};
-    switch (byte(in) % 8) {
+    switch (byte(in) % 9) {
     case 0:
         via_front_set_u64(f, m, VIA_VU_SET_PROTOCOL_FEATURES, byte(in));
         break;
@@ -116,10 +160,38 @@ static void ask(struct via_front *f, struct input *in, struct via_vu_msg *m)
     case 4:
         via_front_mem_reg(f, m, true, &region, FIRST_FD);
         break;
+    case 5:
+        via_front_set_u64(f, m, VIA_VU_SET_FEATURES, VIA_BIT(VIA_F_ACCESS_PLATFORM));
+        break;
     default:
         via_front_get(f, m, get[byte(in) % via_array_len(get)]);
         break;
     }
+}
+
+static void translate(struct via_front *f, struct input *in, struct via_vu_msg *m)
+{
+    const struct via_vu_iotlb wide = {.iova = 0xfef00000, .size = 0xffffffff01100000, .type = VIA_VU_IOTLB_INVALIDATE};
+    unsigned due = f->iotlb_due;
+    if ((f->features & VIA_BIT(VIA_F_ACCESS_PLATFORM)) && byte(in) % 4 == 0) {
+        via_front_iotlb(f, m, &wide);
+        REQUIRE(f->iotlb_due == due + 1);
+    }
+}
+
+/* The back-end's own request, and the verdict on it. */
+static int own_request(struct via_front *f, const struct via_vu_msg *m)
+{
+    struct via_vu_iotlb miss;
+    struct via_vu_msg reply;
+    int event = via_front_feed_back_req(f, m, &miss);
+    if (event < 0)
+        return event;
+    if (event == VIA_FRONT_MISS || event == VIA_FRONT_ACCESS_FAIL)
+        REQUIRE(miss.perm >= 1 && miss.perm <= 3 && !miss.size && !miss.uva && (f->features & VIA_BIT(VIA_F_ACCESS_PLATFORM)));
+    if (via_front_back_done(f, m, 0, &reply))
+        REQUIRE(reply.size == 8 && reply.nfd == 0 && (reply.payload[0] == 0) == (event != VIA_FRONT_UNKNOWN));
+    return event;
 }
 
 static void front(struct input *in)
@@ -127,25 +199,26 @@ static void front(struct input *in)
     static struct via_front f;
     via_front_init(&f);
     while (in->left && !f.broken) {
-        struct via_vu_msg m, reply;
-        bool send = false;
+        struct via_vu_msg m;
         if (!via_front_awaits(&f))
             ask(&f, in, &m);
-        uint32_t due = f.await;
+        translate(&f, in, &m);
+        uint32_t due = f.iotlb_due && byte(in) % 2 ? VIA_VU_IOTLB_MSG : f.await;
+        unsigned iotlbs = f.iotlb_due;
         bool own = byte(in) % 8 == 0;
         if (!message(in, &m))
             return;
         if (!own && byte(in) % 8) { /* mostly near the truth */
             m.request = due;
+            m.size = due == VIA_VU_IOTLB_MSG ? 8 : m.size;
             m.flags |= VIA_VU_FLAG_REPLY;
             m.nfd = 0;
         }
-        int got = own ? via_front_feed_back_req(&f, &m, &reply, &send) : via_front_feed(&f, &m);
+        int got = own ? own_request(&f, &m) : via_front_feed(&f, &m);
         REQUIRE(got >= 0 || got == -VIA_EPROTO || got == -VIA_EIO);
         REQUIRE(got >= 0 || f.fault.what);
         REQUIRE(f.broken == (got == -VIA_EPROTO));
-        REQUIRE(!send || (reply.size == 8 && reply.nfd == 0));
-        REQUIRE(own || f.broken || !via_front_awaits(&f));
+        REQUIRE(own || f.broken || !via_front_awaits(&f) || f.iotlb_due == iotlbs - 1);
     }
 }
 
