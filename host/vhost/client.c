@@ -17,7 +17,7 @@
 
 #define TIMEOUT_MS 5000
 #define IOTLB_DUE 64u          /* answers out before they are waited for; as many as fit into a socket's buffer several times */
-#define IOTLB_DUE_SERVING 128u /* for answers to misses, which the back-end may need before it can give the others */
+#define IOTLB_DUE_SERVING 192u /* for answers to misses, which the back-end may need before it can give the others */
 #define REQUESTS_A_CALL 64u
 
 static bool has_protocol(const struct via_client *c, enum via_vu_protocol_feature bit) { return c->front.protocol & VIA_BIT(bit); }
