@@ -27,6 +27,14 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "Memory:\n"
                            "  --dma=direct|window|bounce  share all of the driver's memory; the same at offsets in\n"
                            "                              two banks; or a pool alone (default: bounce)\n"
+                           "  --dma=identity              direct, behind an IOMMU that leaves addresses as they are\n"
+                           "  --dma=iommu-strict|iommu-lazy\n"
+                           "                              map each request's pages for the back-end, and take them\n"
+                           "                              back at once, or some time after\n"
+                           "  --dma=hybrid-strict|hybrid-lazy\n"
+                           "                              the same from --threshold bytes on, the rest by the pool\n"
+                           "  --threshold=SIZE            bytes of a buffer to be worth mapping (default: 32K)\n"
+                           "  --push                      tell the back-end translations before it asks\n"
                            "  --pool=own|global           a pool for this disk, or one that a second device uses too\n"
                            "  --pool-size=SIZE            bytes of pool (default: 16M)\n"
                            "  --check                     look for misuse of the dma interface\n"
@@ -55,6 +63,8 @@ enum {
     OPT_DMA = 256,
     OPT_POOL,
     OPT_POOL_SIZE,
+    OPT_THRESHOLD,
+    OPT_PUSH,
     OPT_CHECK,
     OPT_QUEUES,
     OPT_QUEUE_SIZE,
@@ -78,6 +88,8 @@ static const struct option options[] = {
     {"dma", required_argument, NULL, OPT_DMA},
     {"pool", required_argument, NULL, OPT_POOL},
     {"pool-size", required_argument, NULL, OPT_POOL_SIZE},
+    {"threshold", required_argument, NULL, OPT_THRESHOLD},
+    {"push", no_argument, NULL, OPT_PUSH},
     {"check", no_argument, NULL, OPT_CHECK},
     {"queues", required_argument, NULL, OPT_QUEUES},
     {"queue-size", required_argument, NULL, OPT_QUEUE_SIZE},
@@ -147,19 +159,18 @@ static bool mix_of(const char *text, struct via_drive_mix *mix)
 
 static int take_memory(struct via_drive_opts *o, int c, const char *arg)
 {
-    static const char *const dmas[] = {"direct", "window", "bounce"};
     if (c == OPT_POOL_SIZE)
         return number(arg, 1 << 16, UINT64_C(1) << 36, &o->pool_size) ? 0 : wrong("pool-size", arg, "a size from 64K to 64G");
     if (c == OPT_POOL) {
         o->global_pool = !strcmp(arg, "global");
         return o->global_pool || !strcmp(arg, "own") ? 0 : wrong("pool", arg, "own or global");
     }
-    for (unsigned i = 0; i < via_array_len(dmas); i++)
-        if (!strcmp(arg, dmas[i])) {
+    for (unsigned i = 0; i < VIA_DRIVE_DMAS; i++)
+        if (!strcmp(arg, via_drive_dma_name((enum via_drive_dma)i))) {
             o->dma = (enum via_drive_dma)i;
             return 0;
         }
-    return wrong("dma", arg, "direct, window or bounce");
+    return wrong("dma", arg, "direct, window or bounce, identity, iommu-strict, iommu-lazy, hybrid-strict or hybrid-lazy");
 }
 
 static int take_number(struct via_drive_opts *o, int c, const char *arg)
@@ -185,6 +196,11 @@ static int take_number(struct via_drive_opts *o, int c, const char *arg)
         if (!number(arg, VIA_BLK_SECTOR, 64u << 20, &v) || v % VIA_BLK_SECTOR)
             return wrong("block-size", arg, "a multiple of 512 up to 64M");
         o->block_size = (uint32_t)v;
+        return 0;
+    case OPT_THRESHOLD:
+        if (!number(arg, 1, UINT32_MAX, &v))
+            return wrong("threshold", arg, "from 1 to 4G less one byte");
+        o->threshold = (uint32_t)v;
         return 0;
     case OPT_TIMEOUT:
         if (!number(arg, 1, 3600, &v))
@@ -229,6 +245,9 @@ static int take_option(struct via_drive_opts *o, int c, const char *arg)
         return 0;
     case OPT_VERIFY:
         o->verify = true;
+        return 0;
+    case OPT_PUSH:
+        o->push = true;
         return 0;
     case OPT_POLL:
         o->poll = true;
@@ -286,6 +305,7 @@ static int parse(struct via_drive_opts *o, int argc, char **argv)
     int c;
     *o = (struct via_drive_opts){.dma = VIA_DRIVE_BOUNCE,
                                  .pool_size = 16 << 20,
+                                 .threshold = 32 << 10,
                                  .queues = 1,
                                  .queue_size = 128,
                                  .depth = 16,
@@ -336,6 +356,9 @@ int via_cmd_drive(int argc, char **argv)
     prctl(PR_SET_DUMPABLE, 0);
     r = run(d);
     via_drive_stop(d);
+    if (!r && d->asked.failed)
+        r = via_err_set(&d->err, -VIA_EIO, "the back-end did not give back what was unmapped, %llu times",
+                        (unsigned long long)d->asked.failed);
     if (!r && d->misuses)
         r = via_err_set(&d->err, -VIA_EINVAL, "%llu misuses of the dma interface were found", (unsigned long long)d->misuses);
     if (strcmp(d->opts.command, "info") != 0) {

@@ -129,7 +129,7 @@ static int flush(struct copy *c)
 {
     struct via_drive *d = c->d;
     struct via_drive_io *io = c->io[0];
-    if (!(d->client.front.features & VIA_BIT(VIA_BLK_F_FLUSH)))
+    if (!(d->end.client.front.features & VIA_BIT(VIA_BLK_F_FLUSH)))
         return 0;
     io->type = VIA_BLK_T_FLUSH;
     io->offset = 0;

@@ -23,14 +23,14 @@
 #define CHECK_ENTRIES 4096u
 #define BLK_SIZE_MAX 65536u
 
-static bool has(const struct via_drive *d, enum via_feature bit) { return d->client.front.features & VIA_BIT(bit); }
+static bool has(const struct via_drive *d, enum via_feature bit) { return d->end.client.front.features & VIA_BIT(bit); }
 
 static int read_config(struct via_drive *d)
 {
     struct via_blk_config *c = &d->config;
-    if (!(d->client.front.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
+    if (!(d->end.client.front.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
         return via_err_set(&d->err, -VIA_ENOTSUP, "the back-end offers no configuration space, so the disk's size can't be known");
-    int r = via_client_config_get(&d->client, 0, c, CONFIG_BYTES, &d->err);
+    int r = via_client_config_get(&d->end.client, 0, c, CONFIG_BYTES, &d->err);
     if (r)
         return r;
     uint64_t sectors = via_le64_value(c->capacity);
@@ -58,26 +58,38 @@ static int read_config(struct via_drive *d)
     return 0;
 }
 
+/* Translated: the flag that says so, and a channel that the back-end can ask by. */
+static int negotiate(struct via_drive *d)
+{
+    bool translated = via_drive_translated(d->opts.dma);
+    uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? VIA_BIT(VIA_F_ACCESS_PLATFORM) : 0);
+    int r = via_client_negotiate(&d->end.client, WANT, need, WANT_PROTOCOL | (translated ? VIA_BIT(VIA_VU_PF_BACKEND_REQ) : 0), &d->err);
+    if (r == -VIA_ENOTSUP && translated && !(d->end.client.front.offered & VIA_BIT(VIA_F_ACCESS_PLATFORM)))
+        return via_err_set(&d->err, r, "--dma=%s: the back-end takes no translated addresses (it does not offer ACCESS_PLATFORM)",
+                           via_drive_dma_name(d->opts.dma));
+    return r;
+}
+
 static void find_peer(struct via_drive *d)
 {
     struct ucred cred;
     socklen_t len = sizeof(cred);
     d->reach.pid = d->opts.backend_pid;
-    if (!d->reach.pid && !getsockopt(d->client.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
+    if (!d->reach.pid && !getsockopt(d->end.client.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
         d->reach.pid = cred.pid;
 }
 
 int via_drive_connect(struct via_drive *d)
 {
-    int r = via_client_connect(&d->client, d->opts.socket, (int)via_min64(d->opts.timeout, 5) * 1000, &d->err);
+    int r = via_client_connect(&d->end.client, d->opts.socket, (int)via_min64(d->opts.timeout, 5) * 1000, &d->err);
     if (r)
         return r;
     d->connected = true;
-    d->client.timeout_ms = (int)d->opts.timeout * 1000;
+    d->end.client.timeout_ms = (int)d->opts.timeout * 1000;
     find_peer(d);
-    r = via_client_negotiate(&d->client, WANT, VIA_BIT(VIA_F_VERSION_1), WANT_PROTOCOL, &d->err);
+    r = negotiate(d);
     if (!r)
-        r = via_client_status(&d->client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK, &d->err);
+        r = via_client_status(&d->end.client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK, &d->err);
     if (!r)
         r = read_config(d);
     unsigned most = has(d, VIA_BLK_F_MQ) ? via_le16_value(d->config.num_queues) : 1;
@@ -89,13 +101,15 @@ int via_drive_connect(struct via_drive *d)
 /* How many descriptors an indirect table of ours has. */
 static unsigned table_len(const struct via_drive *d) { return d->seg_max + 2; }
 
-/* A request's data in pieces of at most seg_bytes; bounced, in as many slots as it could need at worst. */
+/* A request's data in pieces of at most seg_bytes; bounced, in as many slots as it could need at worst. Hybrid: both ends may be bounced.
+ */
 static int judge_block(struct via_drive *d)
 {
     uint32_t block = d->opts.block_size;
     uint64_t most = (uint64_t)d->seg_max * d->seg_bytes, slot = via_min64(VIA_POOL_SLOT, d->seg_bytes);
-    if (d->mem.how == VIA_DRIVE_BOUNCE)
-        most = d->seg_max > 1 ? (d->seg_max - 1) * slot : slot;
+    unsigned spare = via_drive_hybrid(d->mem.how) ? 3 : 1;
+    if (via_drive_pooled(d->mem.how))
+        most = d->seg_max > spare ? (d->seg_max - spare) * slot : slot;
     else if (d->mem.how == VIA_DRIVE_WINDOW && d->seg_max > 1)
         most -= d->seg_bytes; /* one more where it crosses from bank to bank */
     if (most > (1u << 30))
@@ -140,12 +154,12 @@ static void tell_misuse(struct via_check *c, enum via_misuse what, const struct 
     fprintf(stderr, "viaduct drive: dma misuse: %s\n", via_misuse_name(what));
 }
 
-/* The stack of strategies of one queue: direct or window, or a bounce over the pool; check on top. */
+/* The stack of strategies of one queue: direct or window, or a bounce over the pool, or mappings, or both of these; check on top. */
 static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned index)
 {
     size_t wires = d->opts.depth * sizeof(struct via_blk_wire);
     q->dma = d->mem.base;
-    if (d->opts.dma == VIA_DRIVE_BOUNCE) {
+    if (via_drive_pooled(d->opts.dma)) {
         if (via_bounce_init(&q->bounce, &d->mem.slots, index, VIA_BOUNCE_CACHE / 2))
             return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
         q->dma = &q->bounce.dma;
@@ -157,6 +171,10 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
     } else {
         q->wire = via_arena_take(&d->mem.priv, wires);
     }
+    if (via_drive_translated(d->opts.dma))
+        q->dma = via_drive_domain_stack(d, q, via_drive_hybrid(d->opts.dma) ? &q->bounce.dma : NULL);
+    if (!q->dma)
+        return -VIA_ENOMEM;
     if (!d->opts.check)
         return 0;
     q->entry = calloc(CHECK_ENTRIES, sizeof(*q->entry));
@@ -207,13 +225,15 @@ static int open_queue(struct via_drive *d, unsigned index)
     q->call = via_event_create();
     if (!q->driver_storage || q->kick < 0 || q->call < 0)
         return via_err_set(&d->err, -VIA_ENOMEM, "no memory or descriptors for queue %u", index);
-    r = via_blk_driver_init(&q->driver, &q->vq, q->dma, d->client.front.features, d->opts.depth, d->span_max, segs, q->wire,
+    r = via_blk_driver_init(&q->driver, &q->vq, q->dma, d->end.client.front.features, d->opts.depth, d->span_max, segs, q->wire,
                             q->driver_storage);
     if (r)
         return via_err_set(&d->err, r, "the block driver refuses a depth of %u with %u segments", d->opts.depth, segs);
-    uintptr_t at = (uintptr_t)q->ring;
-    r = via_client_ring_start(&d->client, index, d->opts.queue_size, at + q->lay.desc, at + q->lay.avail, at + q->lay.used, 0, q->kick,
-                              q->call, &d->err);
+    via_iova at = {(uintptr_t)q->ring}; /* by user address where nothing is translated */
+    if (via_drive_translated(d->opts.dma) && via_drive_address(&d->mem, q->ring, q->lay.total, &at))
+        return via_err_set(&d->err, -VIA_ERANGE, "the device has no address for queue %u", index);
+    r = via_client_ring_start(&d->end.client, index, d->opts.queue_size, at.v + q->lay.desc, at.v + q->lay.avail, at.v + q->lay.used, 0,
+                              q->kick, q->call, &d->err);
     q->running = !r;
     return r;
 }
@@ -222,15 +242,20 @@ int via_drive_start(struct via_drive *d)
 {
     for (unsigned i = 0; i < VIA_DRIVE_QUEUES; i++)
         d->queue[i].kick = d->queue[i].call = -1;
+    bool translated = via_drive_translated(d->opts.dma);
     int r = open_memory(d);
+    if (!r && translated)
+        r = via_drive_domain_open(d);
     if (!r && d->opts.canary_out)
         r = via_drive_canary_out(&d->mem, d->opts.canary_out, &d->err);
     if (!r)
-        r = via_client_share(&d->client, d->mem.region, d->mem.region_fd, d->mem.regions, &d->err);
+        r = via_client_share(&d->end.client, d->mem.region, d->mem.region_fd, d->mem.regions, &d->err);
+    if (!r && translated)
+        r = via_endpoint_attach(&d->end, &d->domain.front, &d->err);
     for (unsigned i = 0; !r && i < d->opts.queues; i++)
         r = open_queue(d, i);
     if (!r)
-        r = via_client_status(&d->client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK | VIA_STATUS_DRIVER_OK,
+        r = via_client_status(&d->end.client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK | VIA_STATUS_DRIVER_OK,
                               &d->err);
     if (!r && (d->opts.global_pool || d->opts.canary_out))
         r = via_neighbour_open(&d->neighbour, d);
@@ -248,7 +273,7 @@ static void close_queue(struct via_drive *d, struct via_drive_queue *q)
     }
     if (q->entry)
         d->misuses += via_check_finish(&q->check);
-    if (q->wire && d->opts.dma == VIA_DRIVE_BOUNCE)
+    if (q->wire && via_drive_pooled(d->opts.dma))
         via_bounce_free(&q->bounce, q->wire, d->opts.depth * sizeof(struct via_blk_wire));
     if (q->bounce.pool)
         via_bounce_drain(&q->bounce);
@@ -256,6 +281,7 @@ static void close_queue(struct via_drive *d, struct via_drive_queue *q)
         close(q->kick);
     if (q->call >= 0)
         close(q->call);
+    via_drive_domain_close_queue(q);
     free(q->entry);
     free(q->driver_storage);
     free(q->slot);
@@ -270,14 +296,16 @@ void via_drive_stop(struct via_drive *d)
     uint16_t base;
     bool dead = !d->connected;
     for (unsigned i = 0; i < d->opts.queues && !dead; i++)
-        dead = d->queue[i].running && via_client_ring_stop(&d->client, i, &base, &late) != 0;
+        dead = d->queue[i].running && via_client_ring_stop(&d->end.client, i, &base, &late) != 0;
+    via_endpoint_detach(&d->end); /* stopped, or gone: no answer of its is worth waiting for */
     if (d->connected)
-        via_client_close(&d->client);
+        via_client_close(&d->end.client);
     d->connected = false;
     for (unsigned i = 0; d->mem.own.ptr && i < d->opts.queues; i++)
         close_queue(d, &d->queue[i]);
     via_neighbour_close(d->neighbour);
     d->neighbour = NULL;
+    via_drive_domain_close(d);
     via_drive_memory_close(&d->mem);
     for (struct via_drive_io *io = d->ios, *next; io; io = next) {
         next = io->next;

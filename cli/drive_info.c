@@ -123,8 +123,8 @@ static void show(struct json_object *o)
 int via_drive_info(struct via_drive *d)
 {
     struct json_object *o = json_object_new_object();
-    json_object_object_add(o, "features", names(d->client.front.offered, features));
-    json_object_object_add(o, "protocol", names(d->client.front.protocol_offered, protocol));
+    json_object_object_add(o, "features", names(d->end.client.front.offered, features));
+    json_object_object_add(o, "protocol", names(d->end.client.front.protocol_offered, protocol));
     put(o, "bytes", d->capacity);
     json_object_object_add(o, "read_only", json_object_new_boolean(d->read_only));
     json_object_object_add(o, "config", config_json(d));

@@ -12,6 +12,7 @@
 
 #define SECOND UINT64_C(1000000000)
 #define SPINS_PER_LOOK 1024u /* polling: rounds between two looks at the clock and the socket */
+#define SPINS_ASKED 32u      /* the same where the back-end has questions: it can't go on before they are answered */
 #define NAP_MS 250
 
 struct via_drive_io *via_drive_io_new(struct via_drive *d, uint32_t len)
@@ -144,13 +145,19 @@ static int reap_all(struct via_drive *d)
     return n;
 }
 
-/* The socket has nothing to say to us while rings run: anything there is an end. What it did until then still counts. */
+/*
+ * The socket has nothing to say to us while rings run but answers to what we said of translations: anything else there is an end. What it
+ * did until then still counts.
+ */
 static int look_at_socket(struct via_drive *d)
 {
+    bool asked = d->end.domain != NULL;
     uint8_t byte;
-    ssize_t n = recv(d->client.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    ssize_t n = recv(d->end.client.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !asked)
         return 0;
+    if (asked && n != 0 && (n > 0 || errno == EAGAIN || errno == EINTR))
+        return via_drive_domain_serve(d);
     int r = reap_all(d);
     if (r < 0)
         return r;
@@ -169,7 +176,8 @@ static int out_of_patience(struct via_drive *d)
 
 static int spin(struct via_drive *d)
 {
-    for (unsigned i = 0; i < SPINS_PER_LOOK; i++) {
+    unsigned spins = via_drive_mapped(d->opts.dma) ? SPINS_ASKED : SPINS_PER_LOOK;
+    for (unsigned i = 0; i < spins; i++) {
         int n = reap_all(d);
         if (n)
             return n;
@@ -179,17 +187,18 @@ static int spin(struct via_drive *d)
 
 static int nap(struct via_drive *d)
 {
-    struct pollfd p[VIA_DRIVE_QUEUES + 1];
+    struct pollfd p[VIA_DRIVE_QUEUES + 2];
     unsigned n = d->opts.queues;
     bool there = false;
     for (unsigned i = 0; i < n; i++) {
         there |= via_vq_arm(&d->queue[i].vq);
         p[i] = (struct pollfd){.fd = d->queue[i].call, .events = POLLIN};
     }
-    p[n] = (struct pollfd){.fd = d->client.fd, .events = POLLIN};
+    p[n] = (struct pollfd){.fd = d->end.client.fd, .events = POLLIN};
+    p[n + 1] = (struct pollfd){.fd = d->end.client.req_fd, .events = POLLIN}; /* -1: none, which poll passes over */
     if (!there) {
         d->sleeps++;
-        if (poll(p, n + 1, NAP_MS) > 0)
+        if (poll(p, n + 2, via_drive_domain_tick(d, NAP_MS)) > 0)
             for (unsigned i = 0; i < n; i++)
                 if (p[i].revents)
                     via_event_clear(p[i].fd);
@@ -207,6 +216,7 @@ int via_drive_turn(struct via_drive *d)
     int r = d->neighbour ? via_neighbour_step(d->neighbour, &d->err) : 0;
     if (r)
         return r;
+    (void)via_drive_domain_tick(d, 0);
     if (!d->inflight)
         return 0;
     int n = reap_all(d);

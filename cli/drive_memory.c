@@ -16,6 +16,7 @@
 #define PHYS_POOL UINT64_C(0x1000000)
 #define BUS_LOW UINT64_C(0x80000000)    /* window: the lower bank on the device's bus */
 #define BUS_HIGH UINT64_C(0x2000000000) /* and the upper one, far away */
+#define IOVA_STAY (UINT64_C(1) << 32)   /* where addresses change: those of rings and pool, which don't */
 #define SECRET 65536u                   /* bytes of driver memory full of the canary */
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -36,7 +37,7 @@ static int share_direct(struct via_drive_memory *m, struct via_err *err)
     m->range[0] = (struct via_phys_range){m->own.ptr, m->own.len, PHYS_OWN};
     if (via_direct_init(&m->direct, m->range, 1))
         return via_err_set(err, -VIA_EINVAL, "the driver's memory can't be addressed directly");
-    m->base = &m->direct.dma;
+    m->base = m->lasting = &m->direct.dma;
     m->region[0] = (struct via_vu_region){.gpa = PHYS_OWN, .size = m->own.len, .uva = (uintptr_t)m->own.ptr};
     m->region_fd[0] = m->own.fd;
     m->regions = 1;
@@ -54,7 +55,7 @@ static int share_window(struct via_drive_memory *m, struct via_err *err)
     m->bank[1] = (struct via_bank){PHYS_OWN + half, PHYS_OWN + m->own.len - 1, BUS_HIGH};
     if (via_window_init(&m->window, &m->direct.dma, m->bank, 2))
         return via_err_set(err, -VIA_EINVAL, "the driver's memory can't be seen through a window");
-    m->base = &m->window.dma;
+    m->base = m->lasting = &m->window.dma;
     m->region[0] = (struct via_vu_region){BUS_LOW, half, (uintptr_t)m->own.ptr, 0};
     m->region[1] = (struct via_vu_region){BUS_HIGH, m->own.len - half, (uintptr_t)m->own.ptr + half, half};
     m->region_fd[0] = m->region_fd[1] = m->own.fd;
@@ -62,25 +63,65 @@ static int share_window(struct via_drive_memory *m, struct via_err *err)
     return 0;
 }
 
-static int share_pool(struct via_drive_memory *m, size_t rings, struct via_err *err)
+/* ptr of the driver's memory has another address at the device than its physical one, and the same one for good. */
+static int stay(struct via_drive_memory *m, uint8_t *ptr, size_t len, struct via_err *err)
 {
-    int r = via_memory_create(&m->pool, "viaduct-pool", m->pool.len, err);
-    if (r)
-        return r;
-    m->range[0] = (struct via_phys_range){m->pool.ptr, m->pool.len, PHYS_POOL};
+    m->stay = (struct via_phys_range){ptr, len, IOVA_STAY};
+    if (via_direct_init(&m->stay_direct, &m->stay, 1))
+        return via_err_set(err, -VIA_EINVAL, "there are no addresses for %zu bytes of rings and pool", len);
+    m->lasting = &m->stay_direct.dma;
+    return 0;
+}
+
+static int make_slots(struct via_drive_memory *m, size_t rings, struct via_err *err)
+{
     size_t slots = (m->pool.len - rings) / VIA_POOL_SLOT, words = (slots + 63) / 64;
     m->slot_map = calloc(words, sizeof(*m->slot_map));
     if (!m->slot_map)
         return via_err_set(err, -VIA_ENOMEM, "no memory for a pool of %zu slots", slots);
-    if (via_direct_init(&m->direct, m->range, 1) ||
-        via_pool_init(&m->slots, &m->direct.dma, m->pool.ptr + rings, slots * VIA_POOL_SLOT, m->slot_map, words))
+    if (via_pool_init(&m->slots, m->lasting, m->pool.ptr + rings, slots * VIA_POOL_SLOT, m->slot_map, words))
         return via_err_set(err, -VIA_EINVAL, "a pool of %zu bytes can't be made; choose --pool-size in whole MiB", m->pool.len);
-    m->base = &m->direct.dma;
-    m->region[0] = (struct via_vu_region){.gpa = PHYS_POOL, .size = m->pool.len, .uva = (uintptr_t)m->pool.ptr};
-    m->region_fd[0] = m->pool.fd;
-    m->regions = 1;
     m->rings = (struct via_arena){m->pool.ptr, rings, 0};
     return 0;
+}
+
+static int open_pool(struct via_drive_memory *m, uint64_t phys, struct via_err *err)
+{
+    int r = via_memory_create(&m->pool, "viaduct-pool", m->pool.len, err);
+    if (r)
+        return r;
+    m->range[m->regions] = (struct via_phys_range){m->pool.ptr, m->pool.len, phys};
+    m->region[m->regions] = (struct via_vu_region){.gpa = phys, .size = m->pool.len, .uva = (uintptr_t)m->pool.ptr};
+    m->region_fd[m->regions++] = m->pool.fd;
+    return 0;
+}
+
+static int share_pool(struct via_drive_memory *m, size_t rings, struct via_err *err)
+{
+    int r = open_pool(m, PHYS_POOL, err);
+    if (!r && via_direct_init(&m->direct, m->range, 1))
+        r = via_err_set(err, -VIA_EINVAL, "the pool can't be addressed directly");
+    m->base = m->lasting = &m->direct.dma;
+    return r ? r : make_slots(m, rings, err);
+}
+
+/* The driver's memory and a pool behind it. */
+static int share_both(struct via_drive_memory *m, size_t rings, struct via_err *err)
+{
+    int r = share_direct(m, err);
+    if (!r)
+        r = open_pool(m, PHYS_OWN + m->own.len, err);
+    if (r)
+        return r;
+    if ((uintptr_t)m->range[0].ptr > (uintptr_t)m->range[1].ptr) {
+        struct via_phys_range own = m->range[0];
+        m->range[0] = m->range[1];
+        m->range[1] = own;
+    }
+    if (via_direct_init(&m->direct, m->range, 2))
+        return via_err_set(err, -VIA_EINVAL, "the driver's memory and the pool can't be addressed directly");
+    r = stay(m, m->pool.ptr, m->pool.len, err);
+    return r ? r : make_slots(m, rings, err);
 }
 
 static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
@@ -96,18 +137,20 @@ static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
 int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, const struct via_drive_need *need, struct via_err *err)
 {
     size_t rings = round_up(need->rings, PAGE), own = need->priv + via_arena_room(SECRET);
-    bool bounce = how == VIA_DRIVE_BOUNCE;
+    bool pool = via_drive_pooled(how);
     *m = (struct via_drive_memory){.how = how, .own.fd = -1, .pool.fd = -1, .other.fd = -1};
-    int r = via_memory_create(&m->own, "viaduct-driver", round_up(own + (bounce ? 0 : rings + PAGE), PAGE), err);
+    int r = via_memory_create(&m->own, "viaduct-driver", round_up(own + (pool ? 0 : rings + PAGE), PAGE), err);
     if (r)
         return r;
     m->priv = (struct via_arena){m->own.ptr, m->own.len, 0};
-    if (bounce) {
+    if (pool) {
         m->pool.len = rings + round_up(need->slots, PAGE);
-        r = share_pool(m, rings, err);
+        r = how == VIA_DRIVE_BOUNCE ? share_pool(m, rings, err) : share_both(m, rings, err);
     } else {
         m->rings = (struct via_arena){via_arena_take(&m->priv, rings), rings, 0};
         r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : share_direct(m, err);
+        if (!r && via_drive_mapped(how))
+            r = stay(m, m->rings.ptr, rings, err);
     }
     return r ? r : fill_secrets(m, err);
 }
@@ -127,11 +170,11 @@ int via_drive_address(struct via_drive_memory *m, void *ptr, size_t len, via_iov
     struct via_seg seg;
     struct via_span span = {ptr, len};
     struct via_mapping map = {.seg = &seg, .cap = 1};
-    int r = via_dma_map(m->base, &span, 1, 0, &map);
+    int r = via_dma_map(m->lasting, &span, 1, 0, &map);
     if (r)
         return r;
     *out = seg.addr;
-    via_dma_unmap(m->base, &map, 0);
+    via_dma_unmap(m->lasting, &map, 0);
     return 0;
 }
 

@@ -4,8 +4,8 @@
 #define VIADUCT_CLI_DRIVE_PARTS_H
 
 #include <time.h>
+#include <viaduct/domain.h>
 #include <viaduct/driver.h>
-#include <viaduct/vhost.h>
 
 #include "latency.h"
 
@@ -23,7 +23,23 @@ static inline uint64_t via_drive_clock(void)
 struct via_drive;
 struct via_neighbour;
 
-enum via_drive_dma { VIA_DRIVE_DIRECT, VIA_DRIVE_WINDOW, VIA_DRIVE_BOUNCE };
+enum via_drive_dma {
+    VIA_DRIVE_DIRECT,
+    VIA_DRIVE_WINDOW,
+    VIA_DRIVE_BOUNCE,
+    VIA_DRIVE_IDENTITY, /* translated from here on */
+    VIA_DRIVE_IOMMU_STRICT,
+    VIA_DRIVE_IOMMU_LAZY,
+    VIA_DRIVE_HYBRID_STRICT,
+    VIA_DRIVE_HYBRID_LAZY,
+    VIA_DRIVE_DMAS,
+};
+static inline bool via_drive_translated(enum via_drive_dma how) { return how >= VIA_DRIVE_IDENTITY; }
+static inline bool via_drive_hybrid(enum via_drive_dma how) { return how == VIA_DRIVE_HYBRID_STRICT || how == VIA_DRIVE_HYBRID_LAZY; }
+static inline bool via_drive_pooled(enum via_drive_dma how) { return how == VIA_DRIVE_BOUNCE || via_drive_hybrid(how); }
+/* Its addresses change from request to request. */
+static inline bool via_drive_mapped(enum via_drive_dma how) { return how > VIA_DRIVE_IDENTITY; }
+const char *via_drive_dma_name(enum via_drive_dma); /* drive_report.c: as --dma has it */
 
 struct via_drive_mix {
     bool random;
@@ -35,7 +51,9 @@ struct via_drive_opts {
     enum via_drive_dma dma;
     bool global_pool; /* the neighbour's device shares the pool */
     bool check, poll, progress, verify;
+    bool push; /* translations are sent when they are made, not when the back-end asks */
     uint64_t pool_size;
+    uint32_t threshold;  /* hybrid: bytes of a buffer from which on it is mapped */
     uint32_t block_size; /* 0: the command's own choice */
     unsigned queues, queue_size, depth;
     unsigned probe; /* small reads between guard bytes, after the command */
@@ -56,15 +74,18 @@ struct via_arena { /* a piece of memory that is handed out once */
 
 struct via_drive_memory {
     enum via_drive_dma how;
-    struct via_memory own;   /* the driver's memory: buffers, secrets. Shared only in direct and window mode */
-    struct via_memory pool;  /* rings, indirect tables and the slots; bounce mode */
+    struct via_memory own;   /* the driver's memory: buffers, secrets. Shared in all modes but bounce */
+    struct via_memory pool;  /* rings, indirect tables and the slots; where there is a pool */
     struct via_memory other; /* the neighbour's own pool; bounce mode without a global pool */
     struct via_arena priv, rings;
-    struct via_phys_range range[1];
+    struct via_phys_range range[2];
     struct via_direct direct;
     struct via_bank bank[2];
     struct via_window window;
-    struct via_dma *base; /* direct or window: addresses of what the device may see at any time */
+    struct via_dma *base;       /* direct or window: physical addresses */
+    struct via_phys_range stay; /* where addresses change: what is mapped for good, and the device's addresses of it */
+    struct via_direct stay_direct;
+    struct via_dma *lasting; /* addresses of what the device may see at any time */
     struct via_vu_region region[2];
     int region_fd[2];
     unsigned regions;
@@ -82,10 +103,42 @@ void via_drive_memory_close(struct via_drive_memory *);
 /* Zeroed, aligned to 64 bytes or, from a page on, to a page. The needs were summed up before: running out is our mistake. */
 void *via_arena_take(struct via_arena *, size_t len);
 size_t via_arena_room(size_t len); /* what taking len bytes uses up at most */
-/* The device's address of ring memory. */
+/* The device's address of ring memory: of anything that it may see at any time. */
 VIA_MUST_USE int via_drive_address(struct via_drive_memory *, void *ptr, size_t len, via_iova *out);
 /* Write both canaries, each byte inverted and in hex, for who is to look for them without holding them. */
 VIA_MUST_USE int via_drive_canary_out(const struct via_drive_memory *, const char *path, struct via_err *err);
+
+/* ------------------------------------------------------------------ drive_domain.c: an IOMMU of ours before the back-end */
+
+struct via_drive_domain {
+    struct via_front_domain front;
+    struct via_front_page *page;
+    struct via_iova_space space;
+    struct via_iova_node *node;
+    struct via_iova_range memory; /* identity */
+    struct via_iommu_dma identity;
+};
+
+struct via_drive_iommu { /* a queue's way to addresses that change */
+    struct via_iommu_dma dma;
+    struct via_seg *phys;
+    struct via_iommu_stale *stale;
+    struct via_hybrid hybrid;
+    void *hybrid_storage;
+};
+
+struct via_drive_queue;
+/* Page tables for memory that is open; what stays mapped is mapped. */
+VIA_MUST_USE int via_drive_domain_open(struct via_drive *);
+/* A queue's stack down from where requests are mapped; `small`: hybrid's other side. NULL: d->err tells. */
+struct via_dma *via_drive_domain_stack(struct via_drive *, struct via_drive_queue *, struct via_dma *small);
+/* Serve misses, take in what has come in answer. */
+VIA_MUST_USE int via_drive_domain_serve(struct via_drive *);
+/* Flush what is due; how many ms from now on nothing will be, at most `most`. */
+int via_drive_domain_tick(struct via_drive *, int most);
+uint64_t via_drive_domain_failed(const struct via_drive *, uint64_t *flushes); /* unmaps and flushes */
+void via_drive_domain_close_queue(struct via_drive_queue *);
+void via_drive_domain_close(struct via_drive *); /* no ring runs any more */
 
 /* ------------------------------------------------------------------ drive_disk.c: the connection and its queues */
 
@@ -116,6 +169,7 @@ struct via_drive_queue {
     void *driver_storage;
     struct via_blk_wire *wire;
     struct via_bounce bounce;
+    struct via_drive_iommu iommu;
     struct via_check check;
     struct via_check_entry *entry;
     struct via_dma *dma; /* the top of the stack */
@@ -126,7 +180,7 @@ struct via_drive_queue {
 struct via_drive {
     struct via_drive_opts opts;
     struct via_err err;
-    struct via_client client;
+    struct via_endpoint end;
     bool connected;
     struct via_blk_config config;
     uint64_t capacity;  /* bytes */
@@ -136,6 +190,7 @@ struct via_drive {
     bool read_only;
     unsigned span_max;
     struct via_drive_memory mem;
+    struct via_drive_domain domain;
     struct via_drive_queue queue[VIA_DRIVE_QUEUES];
     struct via_neighbour *neighbour; /* NULL: none */
     struct via_drive_io *ios;
@@ -155,6 +210,9 @@ struct via_drive {
         uint32_t slots, high_water;
         uint64_t neighbour; /* requests of the other device */
     } pool;
+    struct { /* of translations, while they were needed */
+        uint64_t misses, refused, updates, invalidates, flushes, access_fails, failed;
+    } asked;
     struct {
         bool known;
         pid_t pid;
@@ -185,7 +243,8 @@ int via_drive_io_failed(struct via_drive *, const struct via_drive_io *);
 VIA_MUST_USE int via_drive_copy(struct via_drive *);  /* drive_copy.c: out, in, verify */
 VIA_MUST_USE int via_drive_load(struct via_drive *);  /* drive_load.c */
 VIA_MUST_USE int via_drive_probe(struct via_drive *); /* drive_probe.c */
-void via_drive_look(struct via_drive *); /* drive_report.c: what the back-end reaches and what the pool did, while both are there */
+void via_drive_look(
+    struct via_drive *); /* drive_report.c: what the back-end reaches, what the pool did and the IOMMU, while they are there */
 VIA_MUST_USE int via_drive_report(struct via_drive *, bool ok);
 struct json_object;
 VIA_MUST_USE int via_drive_json(struct via_drive *, struct json_object *); /* to where --json says; the object is used up */

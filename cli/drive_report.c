@@ -14,6 +14,25 @@
 #define MIB (1u << 20)
 #define SHOW_NS UINT64_C(200000000)
 
+const char *via_drive_dma_name(enum via_drive_dma how)
+{
+    static const char *const names[VIA_DRIVE_DMAS] = {
+        [VIA_DRIVE_DIRECT] = "direct",
+        [VIA_DRIVE_WINDOW] = "window",
+        [VIA_DRIVE_BOUNCE] = "bounce",
+        [VIA_DRIVE_IDENTITY] = "identity",
+        [VIA_DRIVE_IOMMU_STRICT] = "iommu-strict",
+        [VIA_DRIVE_IOMMU_LAZY] = "iommu-lazy",
+        [VIA_DRIVE_HYBRID_STRICT] = "hybrid-strict",
+        [VIA_DRIVE_HYBRID_LAZY] = "hybrid-lazy",
+    };
+    return names[how];
+}
+
+/* Against a back-end that means harm: translations bind only one that looks at them, since it was given all the memory that they lead to.
+ */
+static const char *isolation(const struct via_drive *d) { return d->opts.dma == VIA_DRIVE_BOUNCE ? "enforced" : "advisory"; }
+
 void via_drive_progress(struct via_drive *d, uint64_t done, uint64_t all)
 {
     uint64_t now = d->now;
@@ -31,7 +50,7 @@ static void look_at_pool(struct via_drive *d)
 {
     for (unsigned i = 0; i < d->opts.queues; i++)
         d->pool.copied += d->queue[i].bounce.stats.bytes_in + d->queue[i].bounce.stats.bytes_out;
-    if (d->opts.dma == VIA_DRIVE_BOUNCE) {
+    if (via_drive_pooled(d->opts.dma)) {
         d->pool.slots = d->mem.slots.slots;
         d->pool.high_water = d->mem.slots.high_water;
     }
@@ -39,11 +58,22 @@ static void look_at_pool(struct via_drive *d)
         d->pool.neighbour = via_neighbour_requests(d->neighbour);
 }
 
+static void look_at_domain(struct via_drive *d)
+{
+    d->asked.misses = d->end.client.misses;
+    d->asked.access_fails = d->end.client.access_fails;
+    d->asked.refused = d->end.refused;
+    d->asked.updates = d->end.updates;
+    d->asked.invalidates = d->end.invalidates;
+    d->asked.failed = via_drive_domain_failed(d, &d->asked.flushes);
+}
+
 void via_drive_look(struct via_drive *d)
 {
     struct via_err err;
     int ours[3] = {d->mem.own.fd, d->mem.pool.fd, d->mem.other.fd};
     look_at_pool(d);
+    look_at_domain(d);
     if (!d->reach.pid)
         return;
     int r = via_reach_inspect(d->reach.pid, d->mem.own.fd, &d->reach.priv, &err);
@@ -117,14 +147,26 @@ static struct json_object *probe_json(const struct via_drive *d)
     return o;
 }
 
+static struct json_object *translation_json(const struct via_drive *d)
+{
+    struct json_object *o = json_object_new_object();
+    put_u64(o, "misses", d->asked.misses);
+    put_u64(o, "refused", d->asked.refused);
+    put_u64(o, "access_fails", d->asked.access_fails);
+    put_u64(o, "updates", d->asked.updates);
+    put_u64(o, "invalidations", d->asked.invalidates);
+    put_u64(o, "flushes", d->asked.flushes);
+    put_u64(o, "failed", d->asked.failed);
+    return o;
+}
+
 static struct json_object *report_json(const struct via_drive *d, bool ok)
 {
-    static const char *const names[] = {"direct", "window", "bounce"};
     struct json_object *o = json_object_new_object();
     put(o, "command", json_object_new_string(d->opts.command));
     put(o, "ok", json_object_new_boolean(ok));
     put(o, "error", ok ? NULL : json_object_new_string(d->err.text));
-    put(o, "dma", json_object_new_string(names[d->opts.dma]));
+    put(o, "dma", json_object_new_string(via_drive_dma_name(d->opts.dma)));
     put_u64(o, "capacity", d->capacity);
     put_u64(o, "block_size", d->opts.block_size);
     put_u64(o, "queues", d->opts.queues);
@@ -133,6 +175,8 @@ static struct json_object *report_json(const struct via_drive *d, bool ok)
     put_u64(o, "bytes_copied", d->pool.copied);
     put_double(o, "copies_per_byte", d->moved ? (double)d->pool.copied / (double)d->moved : 0);
     put(o, "pool", d->pool.slots ? pool_json(d) : NULL);
+    put(o, "isolation", json_object_new_string(isolation(d)));
+    put(o, "translation", via_drive_translated(d->opts.dma) ? translation_json(d) : NULL);
     put(o, "reach", d->reach.known ? reach_json(d) : NULL);
     put(o, "probe", d->opts.probe ? probe_json(d) : NULL);
     put(o, "misuses", d->opts.check ? json_object_new_uint64(d->misuses) : NULL);
@@ -161,6 +205,11 @@ static void report_text(const struct via_drive *d)
     if (d->pool.slots)
         fprintf(to, "pool: %.3f bytes copied for each byte moved, at most %u of %u slots in use, %" PRIu64 " times full\n",
                 d->moved ? (double)d->pool.copied / (double)d->moved : 0, d->pool.high_water, d->pool.slots, d->eagain);
+    if (via_drive_translated(d->opts.dma))
+        fprintf(to,
+                "translation: %" PRIu64 " misses, %" PRIu64 " updates, %" PRIu64 " invalidations in %" PRIu64
+                " flushes; %s: the back-end has descriptors for all of this memory\n",
+                d->asked.misses, d->asked.updates, d->asked.invalidates, d->asked.flushes, isolation(d));
     if (d->reach.known)
         fprintf(to,
                 "reach: process %d can get at %" PRIu64 " of %" PRIu64 " KiB of the driver's memory, and at %" PRIu64 " KiB of the pool\n",
