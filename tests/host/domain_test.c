@@ -59,7 +59,7 @@ static struct entry *entry_at(struct entry *pages, struct entry *wide, uint64_t 
 {
     if (iova >= BASE && iova - BASE < PAGES * PAGE)
         return &pages[(iova - BASE) / PAGE];
-    if (iova >= WIDE && iova - WIDE < WIDE_PAGES * PAGE)
+    if (iova - WIDE < WIDE_PAGES * PAGE)
         return &wide[(iova - WIDE) / PAGE];
     return NULL;
 }
