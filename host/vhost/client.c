@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -137,6 +138,19 @@ static bool room_to_answer(const struct via_client *c, int wait_ms)
     return false;
 }
 
+/* What lies in the socket now was sent before the request at hand is answered. */
+static void count_round(struct via_client *c)
+{
+    uint32_t bytes = VIA_VU_HDR + c->req_rx.msg.size;
+    int more = 0;
+    if (c->round_left >= bytes) {
+        c->round_left -= bytes;
+        return;
+    }
+    c->round++;
+    c->round_left = ioctl(c->req_fd, FIONREAD, &more) == 0 && more > 0 ? (uint32_t)more : 0;
+}
+
 /* One request of the back-end's own, if it has come: 1. -VIA_ENODEV: the back-end closed the channel, and has no use for it any more. */
 static int serve(struct via_client *c, struct via_err *err)
 {
@@ -145,6 +159,7 @@ static int serve(struct via_client *c, struct via_err *err)
     int result = via_sock_recv(c->req_fd, &c->req_rx, err);
     if (result <= 0)
         return result;
+    count_round(c);
     int event = via_front_feed_back_req(&c->front, m, &iotlb);
     via_vu_close_fds(m);
     if (event < 0) {

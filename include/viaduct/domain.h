@@ -22,6 +22,7 @@ struct via_endpoint {                /* a back-end that may be in a domain */
     struct via_client client;        /* the owner's to connect, negotiate and close */
     struct via_front_domain *domain; /* NULL: in none */
     unsigned bit;                    /* private: among the holders of a translation */
+    uint64_t round, first, end;      /* private: the pages that were last sent to answer a miss, and the round that it was of */
     uint64_t updates, invalidates;   /* messages sent */
     uint64_t refused;                /* misses of addresses that are not mapped, or not with these rights */
 };

@@ -156,12 +156,18 @@ struct via_client {
      */
     int (*miss)(struct via_client *, const struct via_vu_iotlb *);
     uint64_t misses, access_fails; /* that came */
-    bool config_changed;           /* came while something else was waited for; via_client_back_req tells it */
-    bool serving;                  /* inside `miss` */
-    bool req_gone;                 /* the back-end closed its request channel */
-    int64_t end;                   /* of the time that the call at hand has */
-    uint64_t answered, waited;     /* IOTLB_MSGs that were answered; the one, so counted, whose answer is waited for; 0: none */
-    struct via_fault refusal;      /* how the back-end refused what the call at hand asked */
+    /*
+     * For `miss`: misses of one round were all sent before the first of them was answered. So what answered one of them and covers another
+     * answers that as well; it need not be sent again.
+     */
+    uint64_t round;
+    uint32_t round_left;       /* private: bytes of it that are to be read */
+    bool config_changed;       /* came while something else was waited for; via_client_back_req tells it */
+    bool serving;              /* inside `miss` */
+    bool req_gone;             /* the back-end closed its request channel */
+    int64_t end;               /* of the time that the call at hand has */
+    uint64_t answered, waited; /* IOTLB_MSGs that were answered; the one, so counted, whose answer is waited for; 0: none */
+    struct via_fault refusal;  /* how the back-end refused what the call at hand asked */
 };
 
 /* path: wait up to wait_ms for a listener. */

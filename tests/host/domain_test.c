@@ -114,7 +114,7 @@ int __wrap_via_client_iotlb_settle(struct via_client *c, struct via_err *err)
 }
 
 /* What a back-end that misses this address with these rights is told; and, when that is good, what it then holds is what it asked for. */
-static bool miss(struct back *b, uint64_t iova, unsigned perm, int result)
+static bool miss_again(struct back *b, uint64_t iova, unsigned perm, int result)
 {
     const struct via_vu_iotlb m = {.iova = iova, .perm = (uint8_t)perm, .type = VIA_VU_IOTLB_MISS};
     CHECK_OR_FALSE(b->end.client.miss(&b->end.client, &m) == result);
@@ -124,6 +124,13 @@ static bool miss(struct back *b, uint64_t iova, unsigned perm, int result)
     const struct entry *is = entry_at(b->tlb, b->wide, iova), *should = entry_at(want, want_wide, iova);
     CHECK_OR_FALSE(is && should && is->uva == should->uva && is->perm == should->perm && !(perm & ~is->perm));
     return true;
+}
+
+/* The same, sent after all misses before were answered. */
+static bool miss(struct back *b, uint64_t iova, unsigned perm, int result)
+{
+    b->end.client.round++;
+    return miss_again(b, iova, perm, result);
 }
 
 /* ------------------------------------------------------------------ the domain's user */
@@ -201,6 +208,26 @@ static void misses_are_answered_with_what_continues_them(void)
     CHECK(miss(&back[0], BASE + 21 * PAGE, VIA_PERM_W, 0) && back[0].pages_updated == 18);
     CHECK(back[1].updates == 0 && !wrong && clean());
     CHECK_EQ(back[0].end.updates, 3);
+}
+
+static void one_answer_serves_a_round(void)
+{
+    CHECK(up(false, 2));
+    CHECK(map(4, 10, 0, VIA_PERM_R) == 0 && map(20, 4, 16, VIA_PERM_R) == 0);
+    CHECK(miss(&back[0], BASE + 4 * PAGE, VIA_PERM_R, 0) && miss_again(&back[0], BASE + 13 * PAGE, VIA_PERM_R, 0));
+    CHECK_EQ(back[0].updates, 1);
+    CHECK(miss_again(&back[1], BASE + 13 * PAGE, VIA_PERM_R, 0) && back[1].updates == 1); /* each its own */
+    CHECK(miss_again(&back[0], BASE + 13 * PAGE, VIA_PERM_W, -VIA_EFAULT));
+    CHECK(miss_again(&back[0], BASE + 20 * PAGE, VIA_PERM_R, 0) && back[0].updates == 2);
+    CHECK(miss_again(&back[0], BASE + 19 * PAGE, VIA_PERM_R, -VIA_EFAULT));
+    memset(back[0].tlb, 0, sizeof(back[0].tlb)); /* evicted */
+    CHECK(miss(&back[0], BASE + 21 * PAGE, VIA_PERM_R, 0) && back[0].updates == 3);
+    CHECK(unmap(20, 4) == 0 && flush() == 0 && map(20, 4, 30, VIA_PERM_R) == 0); /* what was sent is no more */
+    CHECK(miss_again(&back[0], BASE + 21 * PAGE, VIA_PERM_R, 0) && back[0].updates == 4 && !wrong);
+    via_endpoint_detach(&back[0].end);
+    memset(back[0].tlb, 0, sizeof(back[0].tlb));
+    CHECK(via_endpoint_attach(&back[0].end, &domain, NULL) == 0 && miss_again(&back[0], BASE + 21 * PAGE, VIA_PERM_R, 0));
+    CHECK(back[0].tlb[21].perm);
 }
 
 static void answers_end_where_the_table_does(void)
@@ -385,8 +412,13 @@ static bool step(void)
     case 4:
     case 5:
         n = 1 + below(3);
+        if (below(2)) {
+            apply_all(b);
+            b->tlb[page] = (struct entry){0, 0}; /* evicted: what it misses from now on it asks for after this */
+            b->end.client.round++;
+        }
         if (b->end.domain)
-            CHECK_OR_FALSE(miss(b, BASE + page * PAGE, n, want[page].perm && !(n & ~want[page].perm) ? 0 : -VIA_EFAULT));
+            CHECK_OR_FALSE(miss_again(b, BASE + page * PAGE, n, want[page].perm && !(n & ~want[page].perm) ? 0 : -VIA_EFAULT));
         break;
     case 6:
         CHECK_OR_FALSE(flush() == 0 && clean());
@@ -415,7 +447,7 @@ static void anything_in_any_order(void)
     }
 }
 
-TAP_MAIN(TEST(misses_are_answered_with_what_continues_them), TEST(answers_end_where_the_table_does),
+TAP_MAIN(TEST(misses_are_answered_with_what_continues_them), TEST(one_answer_serves_a_round), TEST(answers_end_where_the_table_does),
          TEST(what_crosses_regions_is_two_answers), TEST(what_is_not_mapped_is_refused), TEST(only_holders_are_told),
          TEST(ranges_with_nothing_mapped_between_are_one), TEST(addresses_come_back_after_the_flush), TEST(wide_mappings_are_never_missed),
          TEST(who_died_keeps_what_it_had), TEST(what_can_not_be_mapped), TEST(who_can_not_join), TEST(anything_in_any_order))
