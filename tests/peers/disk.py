@@ -121,8 +121,9 @@ class Disk:
 
     def sum(self):
         """What a guest has to read at the disk's two ends, while nobody writes to it."""
+        self.size = os.path.getsize(self.path)
         self.raw = sha256(self.path, 200 * 66048)
-        self.end = sha256(self.path, 7 * 512, SIZE - 7 * 512)
+        self.end = sha256(self.path, 7 * 512, self.size - 7 * 512)
 
     def check(self, written=True):
         """Nothing for e2fsck to find, and what the guest says it wrote is in the image."""

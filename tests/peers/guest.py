@@ -9,19 +9,22 @@ import shutil
 import subprocess
 import time
 
-from disk import SIZE
+from bus import PLAIN, check_bus
 from peers import CACHE, Child, Failure, expect
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODULES = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk")
-STEPS = ("modules", "disk", "raw-read", "mount", "tree", "write-odd", "write-direct", "write-many", "list", "unmount", "mount-again",
-         "reread", "reread-trimmed", "unmount-again")
+STEPS = {
+    "verify": ("modules", "disk", "raw-read", "mount", "tree", "write-odd", "write-direct", "write-many", "list", "unmount",
+               "mount-again", "reread", "reread-trimmed", "unmount-again"),
+    "flush": ("modules", "disk", "mount", "flush", "unmount"),
+}
 MEMORY = "memory-backend-memfd"  # how the guest's memory is called in a process that has it mapped
 
 
-def kernel():
-    """The kernel's directory."""
-    done = subprocess.run(["sh", os.path.join(HERE, "kernel.sh"), CACHE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+def kernel(script="kernel.sh"):
+    """The kernel's directory: Debian's, or the one that another script makes."""
+    done = subprocess.run(["sh", os.path.join(HERE, script), CACHE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, check=False)
     expect(done.returncode == 0, "there is no kernel for the guest: " + done.stderr.decode())
     return done.stdout.decode().strip()
@@ -39,12 +42,12 @@ def archive(entries):
     return bytes(out)
 
 
-def initramfs(kernel_dir):
+def initramfs(kernel_dir, modules=MODULES):
     """Path of the initial file system, made when its parts have changed."""
     busybox = shutil.which("busybox")
     expect(busybox, "busybox is not installed: sudo scripts/deps")
     files = [("init", os.path.join(HERE, "init.sh")), ("bin/busybox", busybox)]
-    for module in MODULES:
+    for module in modules:
         found = glob.glob("%s/lib/modules/*/kernel/drivers/**/%s.ko" % (kernel_dir, module), recursive=True)
         expect(found, "the kernel has no module %s" % module)
         files.append(("modules/%s.ko" % module, found[0]))
@@ -54,11 +57,12 @@ def initramfs(kernel_dir):
         with open(path, "rb") as f:
             entries.append((name, 0o100755, (0, 0), f.read()))
     data = archive(entries)
-    path = os.path.join(CACHE, "initramfs-%s.gz" % hashlib.sha256(data).hexdigest()[:12])
+    kind = "initramfs-" + os.path.basename(kernel_dir)
+    path = os.path.join(CACHE, "%s-%s.gz" % (kind, hashlib.sha256(data).hexdigest()[:12]))
     with open(os.path.join(CACHE, "initramfs.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
-            for old in glob.glob(os.path.join(CACHE, "initramfs-*.gz")):
+            for old in glob.glob(os.path.join(CACHE, kind + "-*.gz")):
                 os.unlink(old)
             with open(path + ".half", "wb") as f:
                 f.write(gzip.compress(data, 1))
@@ -66,31 +70,64 @@ def initramfs(kernel_dir):
     return path
 
 
+def boot_files(bus=PLAIN):
+    """Paths of the kernel and of the initial file system that belong to this bus."""
+    kernel_dir = kernel("small_kernel.sh" if bus.small else "kernel.sh")
+    return glob.glob(kernel_dir + "/boot/vmlinuz-*")[0], initramfs(kernel_dir, () if bus.small else MODULES)
+
+
+def command_line(mode, bus=PLAIN):
+    return " ".join(("console=ttyS0 quiet panic=-1 no_timer_check via.mode=" + mode, bus.words)).strip()
+
+
+def vhost_user(socket, queues=1):
+    """QEMU's options for a disk whose back-end listens at this socket; the last one takes the bus' properties."""
+    return ["-chardev", "socket,id=c0,path=" + socket, "-device", "vhost-user-blk-pci,chardev=c0,num-queues=%d" % queues]
+
+
+def in_process(image):
+    """The same for a disk that QEMU serves itself."""
+    return ["-drive", "if=none,id=d0,format=raw,discard=unmap,file=" + image, "-device", "virtio-blk-pci,drive=d0,serial=qemu,num-queues=1"]
+
+
 class Guest(Child):
-    def __init__(self, scenario, socket, name="guest", mode="verify", queues=1, cpus=1, megabytes=256):
-        kernel_dir = kernel()
-        self.scenario = scenario
-        self.queues = queues
+    def __init__(self, scenario, socket, name="guest", mode="verify", queues=1, cpus=1, megabytes=256, bus=PLAIN, drive=None):
+        self.scenario, self.queues, self.bus, self.mode = scenario, queues, bus, mode
+        path = scenario.path("%s.%d." % (name, len(scenario.children)))
+        self.trace = path + "trace"
         argv = [
             scenario.program("qemu-system-x86_64"), "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", str(cpus),
             "-m", str(megabytes), "-object", "memory-backend-memfd,id=m,size=%dM,share=on" % megabytes, "-machine", "memory-backend=m",
-            "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot",
-            "-kernel", glob.glob(kernel_dir + "/boot/vmlinuz-*")[0], "-initrd", initramfs(kernel_dir),
-            "-append", "console=ttyS0 quiet panic=-1 via.mode=" + mode,
-            "-chardev", "socket,id=c0,path=" + socket, "-device", "vhost-user-blk-pci,chardev=c0,num-queues=%d" % queues]
-        super().__init__(name, argv, scenario.path("%s.%d.log" % (name, len(scenario.children))))
+            "-nographic", "-nodefaults", "-serial", "stdio", "-no-reboot"] + list(bus.machine)
+        drive = drive or vhost_user(socket, queues)
+        if bus.firmware:
+            argv += drive[:-1] + [drive[-1] + bus.properties + ",bootindex=1"]
+        else:
+            image, files = boot_files(bus)
+            argv += drive[:-1] + [drive[-1] + bus.properties, "-kernel", image, "-initrd", files, "-append", command_line(mode, bus)]
+        for event in bus.trace:
+            argv += ["-trace", event, "-D", self.trace]
+        super().__init__(name, argv, path + "log")
         scenario.children.append(self)
+
+    def events(self, text):
+        """Those of the noted events that contain this."""
+        with open(self.trace, encoding="utf-8", errors="replace") as f:
+            return [line for line in f if text in line]
 
     def said(self):
         """What init.sh told: a list of (word, rest)."""
         lines = [line[line.index("VIADUCT "):].split(None, 2)[1:] for line in self.output().splitlines() if "VIADUCT " in line]
         return [(words[0], words[1] if len(words) > 1 else "") for words in lines if words]
 
-    def value(self, name):
-        """The last value that the guest told under this name, None if it told none."""
+    def values(self, name):
+        """All that the guest told under this name."""
         values = [rest.split(None, 1) for word, rest in self.said() if word == "is"]
-        values = [v[1] if len(v) > 1 else "" for v in values if v and v[0] == name]
-        return values[-1].strip() if values else None
+        return [v[1].strip() if len(v) > 1 else "" for v in values if v and v[0] == name]
+
+    def value(self, name):
+        """The last of them, None if it told none."""
+        return (self.values(name) or [None])[-1]
 
     def until_said(self, word, rest, seconds, *others):
         self.scenario.until(lambda: (word, rest) in self.said(), seconds, "'%s %s' from %s" % (word, rest, self.name), self, *others)
@@ -110,11 +147,13 @@ class Guest(Child):
         status = self.wait(20, "power off")
         expect(status == 0, "QEMU ended with status %d" % status)
         passed = [rest for word, rest in self.said() if word == "ok"]
-        missing = [step for step in STEPS if step not in passed]
+        missing = [step for step in STEPS[self.mode] if step not in passed]
         if missing:
             raise Failure("the guest did not pass: " + ", ".join(missing))
-        expect(self.value("sectors") == str(SIZE // 512), "the guest saw %s sectors" % self.value("sectors"))
+        expect(self.value("sectors") == str(disk.size // 512), "the guest saw %s sectors" % self.value("sectors"))
         expect(self.value("queues") == str(self.queues), "the guest saw %s queues, not %d" % (self.value("queues"), self.queues))
-        expect(self.value("raw") == disk.raw, "the guest read other bytes from the disk's beginning than it has")
-        expect(self.value("end") == disk.end, "the guest read other bytes from the disk's end than it has")
-        disk.check()
+        check_bus(self, self.bus)
+        if self.mode == "verify":
+            expect(self.value("raw") == disk.raw, "the guest read other bytes from the disk's beginning than it has")
+            expect(self.value("end") == disk.end, "the guest read other bytes from the disk's end than it has")
+        disk.check(written=self.mode == "verify")

@@ -11,6 +11,7 @@ exec </dev/console >/dev/console 2>&1
 
 say() { echo "VIADUCT $*"; }
 leave() {
+    trouble
     say done
     usleep 200000 # the console drains
     poweroff -f
@@ -28,9 +29,9 @@ step() { # NAME COMMAND...
     fi
 }
 
-modules() {
+modules() { # a kernel that has all built in has none
     for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk; do
-        insmod "/modules/$m.ko" || return 1
+        [ ! -e "/modules/$m.ko" ] || insmod "/modules/$m.ko" || return 1
     done
 }
 disk() {
@@ -44,6 +45,31 @@ raw() { # odd multiples of a sector, past the page cache
     say "is raw $(dd if=/dev/vda iflag=direct bs=66048 count=200 2>/dev/null | sha256sum | cut -d' ' -f1)"
     last=$(($(blockdev --getsz /dev/vda) - 7))
     say "is end $(dd if=/dev/vda iflag=direct bs=512 skip=$last count=7 2>/dev/null | sha256sum | cut -d' ' -f1)"
+}
+bounced() { # the most of the kernel's bounce pool that was in use while the disk was read
+    most=0
+    used=/sys/kernel/debug/swiotlb/io_tlb_used
+    [ -e $used ] || used=/dev/null
+    dd if=/dev/vda of=/dev/null iflag=direct bs=1M count=48 2>/dev/null &
+    while kill -0 $! 2>/dev/null; do
+        now=
+        read -r now <$used
+        [ "${now:-0}" -le "$most" ] || most=$now
+    done
+    echo "$most"
+}
+platform() { # how the disk's memory is reached, in the kernel's own words
+    mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+    device=$(readlink -f /sys/block/vda/device)
+    say "is platform $(cut -c 34 "$device/features")" # VIRTIO_F_ACCESS_PLATFORM
+    say "is domain $(cat "$device/../iommu_group/type" 2>/dev/null)"
+    say "is iommu $(ls /sys/class/iommu 2>/dev/null | tr '\n' ' ')"
+    say "is bounced $(bounced)"
+    dmesg | grep -i -e iommu -e dmar -e 'software IO TLB' | sed -e 's/^\[[^]]*\] *//' -e 's/^/VIADUCT is log /'
+}
+trouble() { # what no healthy disk makes the kernel say
+    dmesg | grep -e 'DMAR:.*[Ff]ault' -e 'I/O error' -e 'EXT4-fs error' -e 'EXT4-fs warning' -e 'JBD2.*rror' -e 'swiotlb buffer is full' \
+        -e 'iommu.* fault' -e 'WARNING:' -e 'BUG:' -e 'Call Trace' -e 'Oops' | sed -e 's/^\[[^]]*\] *//' -e 's/^/VIADUCT is trouble /'
 }
 check_tree() { cd /mnt/tree && sha256sum -c -s ../tree.sha256 && cd /; }
 write_odd() {
@@ -91,6 +117,26 @@ verify() {
     step unmount-again umount /mnt
 }
 
+flush() { # new pages behind old addresses, round after round; memory that was a buffer before keeps what it holds now
+    canary=
+    for round in $(seq 8); do
+        head -c 2097152 /dev/urandom >/tmp/data
+        sum=$(sha256sum </tmp/data)
+        for size in 4096 131072; do
+            dd if=/tmp/data of=/mnt/flush-$size bs=$size oflag=direct || return 1
+        done
+        sync
+        echo 3 >/proc/sys/vm/drop_caches
+        for size in 4096 131072; do
+            [ "$(dd if=/mnt/flush-$size bs=$size iflag=direct | sha256sum)" = "$sum" ] || return 1
+            [ "$(sha256sum </mnt/flush-$size)" = "$sum" ] || return 1
+        done
+        [ -z "$canary" ] || [ "$(sha256sum </tmp/canary)" = "$canary" ] || return 1
+        mv /tmp/data /tmp/canary
+        canary=$sum
+    done
+    check_tree
+}
 load() { # reads and writes until somebody ends it
     step mount mount_disk
     mkdir -p /mnt/load
@@ -108,8 +154,14 @@ step disk disk
 say "is queues $(ls /sys/block/vda/mq | wc -l)"
 say "is sectors $(blockdev --getsz /dev/vda)"
 say "is serial $(cat /sys/block/vda/serial)"
+platform
 case $(cat /proc/cmdline) in
 *via.mode=load*) load ;;
+*via.mode=flush*)
+    step mount mount_disk
+    step flush flush
+    step unmount umount /mnt
+    ;;
 *) verify ;;
 esac
 leave
