@@ -71,7 +71,9 @@ trouble() { # what no healthy disk makes the kernel say
     dmesg | grep -e 'DMAR:.*[Ff]ault' -e 'I/O error' -e 'EXT4-fs error' -e 'EXT4-fs warning' -e 'JBD2.*rror' -e 'swiotlb buffer is full' \
         -e 'iommu.* fault' -e 'WARNING:' -e 'BUG:' -e 'Call Trace' -e 'Oops' | sed -e 's/^\[[^]]*\] *//' -e 's/^/VIADUCT is trouble /'
 }
-check_tree() { cd /mnt/tree && sha256sum -c -s ../tree.sha256 && cd /; }
+check_tree() { # all of it, or only a part where the rest would show no more and take most of the time
+    grep -e "$1" /mnt/tree.sha256 >/tmp/list && cd /mnt/tree && sha256sum -c -s /tmp/list && cd /
+}
 write_odd() {
     mkdir /mnt/written || return 1
     for size in 0 1 511 512 513 4095 4096 4097 65535 65537 1048577 3000001; do
@@ -100,11 +102,11 @@ list() { cd /mnt/written && find . -type f -print0 | xargs -0 sha256sum >../writ
 mount_disk() { mount -t ext4 /dev/vda /mnt; }
 reread() { cd /mnt/written && sha256sum -c -s ../written.sha256 && cd /; }
 
-verify() {
+verify() { # PART of the tree
     step raw-read raw
     grep '^VIADUCT' /tmp/out
     step mount mount_disk
-    step tree check_tree
+    step tree check_tree "$1"
     step write-odd write_odd
     step write-direct write_direct
     step write-many write_many
@@ -135,7 +137,7 @@ flush() { # new pages behind old addresses, round after round; memory that was a
         mv /tmp/data /tmp/canary
         canary=$sum
     done
-    check_tree
+    check_tree /include/
 }
 load() { # reads and writes until somebody ends it
     step mount mount_disk
@@ -162,6 +164,7 @@ case $(cat /proc/cmdline) in
     step flush flush
     step unmount umount /mnt
     ;;
-*) verify ;;
+*via.mode=brief*) verify /include/ ;;
+*) verify . ;;
 esac
 leave

@@ -10,7 +10,7 @@ from peers import expect, main
 def viaduct_blk_behind_virtio_iommu(s):
     disk = Disk(s)
     back = s.viaduct_blk(disk.path, s.path("back"))
-    Guest(s, s.path("back"), bus=VIRTIO, megabytes=512).verdict(disk)
+    Guest(s, s.path("back"), bus=VIRTIO, mode="brief", megabytes=512).verdict(disk)
     back.stop()
 
 
@@ -18,7 +18,7 @@ def guarded_behind_virtio_iommu(s):
     disk = Disk(s)
     back = s.storage_daemon(disk.path, s.path("back"))
     guard = s.guard((s.path("front"), s.path("back")))
-    guest = Guest(s, s.path("front"), bus=VIRTIO, megabytes=512)
+    guest = Guest(s, s.path("front"), bus=VIRTIO, mode="brief", megabytes=512)
     guest.until_said("ok", "mount", 60, back, guard)
     expect(not back.maps(MEMORY), "the back-end has the guest's memory")
     guest.verdict(disk)

@@ -13,7 +13,7 @@ SET_FEATURES, GET_VRING_BASE, SET_VRING_KICK = 2, 11, 12  # of vhost-user
 FLUSH = "desc type device high 0x7ffffffffffff001"
 
 
-def on_viaduct_blk(s, bus, mode="verify"):
+def on_viaduct_blk(s, bus, mode="brief"):
     disk = Disk(s)
     back = s.viaduct_blk(disk.path, s.path("back"))
     guest = Guest(s, s.path("back"), bus=bus, mode=mode, megabytes=MEGABYTES)
@@ -22,7 +22,7 @@ def on_viaduct_blk(s, bus, mode="verify"):
     return guest
 
 
-def on_qemu_storage_daemon_through_the_guard(s, bus, mode="verify"):
+def on_qemu_storage_daemon_through_the_guard(s, bus, mode="brief"):
     disk = Disk(s)
     back = s.storage_daemon(disk.path, s.path("back"))
     guard = s.guard((s.path("front"), s.path("back")))
@@ -89,9 +89,9 @@ def booted(s, bus, start):
     """
     disk = Disk(s)
     bus = bus._replace(firmware=True, trace=("vhost_user_write",))
-    make_bootable(s, disk, *boot_files(bus), command_line("verify", bus))
+    make_bootable(s, disk, *boot_files(bus), command_line("brief", bus))
     socket, children = start(disk.path)
-    guest = Guest(s, socket, bus=bus, megabytes=MEGABYTES)
+    guest = Guest(s, socket, bus=bus, mode="brief", megabytes=MEGABYTES)
     guest.verdict(disk)
     asked = [int(line.split("req:")[1].split()[0]) for line in guest.events("vhost_user_write")]
     expect(GET_VRING_BASE in asked, "the disk was never stopped")
