@@ -298,7 +298,7 @@ static bool reap(void)
     return n == 0;
 }
 
-/* The page is taken away from a request that may not have ended. */
+/* The page is taken away, perhaps from a request that has not ended. */
 static bool take_away(unsigned page, bool wide)
 {
     front.mapped[page] = false;
@@ -325,10 +325,13 @@ static unsigned play(unsigned rounds)
             late += strangers(page);
             front.owner[page] = FREE;
         }
-        if (front.owner[page] == FREE && !front.out[page])
+        bool out = front.owner[page] == DEVICE, idle = front.owner[page] == FREE && !front.out[page];
+        if ((out || (idle && front.mapped[page])) && rand_r(&seed) % 3 == 0) {
+            if (!take_away(page, rand_r(&seed) % 16 == 0))
+                return UINT32_MAX;
+        } else if (idle) {
             (void)submit_page(page);
-        else if (front.owner[page] == DEVICE && rand_r(&seed) % 3 == 0 && !take_away(page, rand_r(&seed) % 16 == 0))
-            return UINT32_MAX;
+        }
         if (!reap() || via_client_back_req(&front.client, &err) < 0)
             return UINT32_MAX;
     }
