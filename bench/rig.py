@@ -82,9 +82,9 @@ def guard(build, folder, back):
     return Server([os.path.join(build, "cli/viaduct"), "guard", f"--front={socket}", f"--back={back.socket}", "--pool-size=64M"], socket)
 
 
-def load(build, server, block, depth, mix, seconds, *options):
+def load(build, server, block, depth, mix, seconds, *options, dma="direct"):
     """viaduct drive's own figures: ops, kiops, p50_us ..."""
-    command = [os.path.join(build, "cli/viaduct"), "drive", "--dma=direct", f"--block-size={block}", f"--depth={depth}", f"--mix={mix}",
+    command = [os.path.join(build, "cli/viaduct"), "drive", f"--dma={dma}", f"--block-size={block}", f"--depth={depth}", f"--mix={mix}",
                f"--seconds={seconds}", *options, "--json", server.socket, "load"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
