@@ -314,12 +314,12 @@ static bool take_away(unsigned page, bool wide)
     return true;
 }
 
-/* The number of bytes that came late. */
-static unsigned play(unsigned rounds)
+/* Until so many pages were taken away: the number of bytes that came late. */
+static unsigned play(unsigned pages)
 {
     unsigned seed = 7, late = 0;
     struct via_err err;
-    for (unsigned i = 0; i < rounds; i++) {
+    while (front.taken_away < pages) {
         unsigned page = (unsigned)rand_r(&seed) % PAGES;
         if (front.owner[page] == OTHER) {
             late += strangers(page);
@@ -350,13 +350,13 @@ static void no_byte_comes_late(void)
     char note[160];
     int fd = engine_open(&engine, false);
     CHECK(fd >= 0 && front_open(fd));
-    CHECK_EQ(play(20000), 0);
+    CHECK_EQ(play(2000), 0);
     front_close();
     engine_close(&engine);
     snprintf(note, sizeof(note), "%u requests, %u pages taken away (%u by a wide flush), %u requests refused, %u invalidations had to wait",
              front.requests, front.taken_away, front.wide, front.refused, (unsigned)engine.server.iotlb.fenced);
     tap_note(note);
-    CHECK(front.taken_away > 100 && front.wide > 10 && engine.server.iotlb.fenced > 10);
+    CHECK(front.wide > 10 && engine.server.iotlb.fenced > 10);
 }
 
 /* What this test is worth: a device that answers before it has written is caught by it. */
@@ -364,7 +364,7 @@ static void a_device_that_writes_late_is_noticed(void)
 {
     int fd = engine_open(&engine, true);
     CHECK(fd >= 0 && front_open(fd));
-    CHECK(play(5000) > 0);
+    CHECK(play(1000) > 0);
     front_close();
     engine_close(&engine);
 }
