@@ -227,7 +227,7 @@ int via_pump_go_on(struct via_pump *p, unsigned *n)
     uint64_t changes = p->misses->changes;
     int fate = VIA_FATE_TAKEN;
     if (p->looked == changes)
-        return crowded(p) ? VIA_FATE_STOP : fate;
+        return fate;
     for (p->cursor = &p->waiting; fate > 0 && *p->cursor;) {
         struct via_req *r = *p->cursor;
         if (p->cursor != &p->waiting && crowded(p))
@@ -247,7 +247,7 @@ int via_pump_go_on(struct via_pump *p, unsigned *n)
     }
     if (fate > 0)
         p->looked = changes;
-    return fate > 0 && crowded(p) ? VIA_FATE_STOP : fate;
+    return fate;
 }
 
 /* ------------------------------------------------------------------ translations go */

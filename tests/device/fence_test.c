@@ -17,7 +17,8 @@ static struct keeper {
     bool full; /* takes nothing */
     struct via_req *kept[RIG_NUM];
     unsigned n, refused, told;
-    int result; /* what `refreshed` was told last */
+    int result;            /* what `refreshed` was told last */
+    struct via_req *along; /* when it is told, it completes this one */
 } keeper;
 static struct rig *r;
 static unsigned number;
@@ -46,6 +47,9 @@ static void refreshed(struct via_device *d, struct via_req *q, int result)
     k->told++;
     k->result = result;
     (void)q;
+    if (k->along)
+        via_req_complete(k->along, 1);
+    k->along = NULL;
 }
 static const struct via_device_ops plain_ops = {.submit = keep, .refuse = refuse};
 static const struct via_device_ops fresh_ops = {.submit = keep, .refuse = refuse, .refreshed = refreshed};
@@ -161,6 +165,17 @@ static void what_is_parked_is_translated_anew(void)
     CHECK(rig_run(r) == 2 && kept(0)->position == 0 && kept(1)->position == 1 && r->pump.waits == 2);
 }
 
+static void a_parked_one_may_be_given_up(void)
+{
+    CHECK(begin(&plain_ops) && know(0));
+    keeper.full = true;
+    add(0);
+    CHECK(rig_run(r) == 0 && r->pump.parked);
+    via_req_abandon(r->pump.parked);
+    keeper.full = false;
+    CHECK(!r->pump.parked && via_pump_inflight(&r->pump) == 0 && rig_run(r) == -VIA_EPROTO && keeper.n == 0);
+}
+
 static void a_refused_one_may_be_parked_no_more(void)
 {
     CHECK(begin(&plain_ops) && know(0));
@@ -252,6 +267,27 @@ static void a_stalled_one_may_end(void)
         CHECK(know(0) && know(1) && know(2) && know(3));
         CHECK_EQ(rig_run(r), how == 0 ? 1 : -VIA_EPROTO);
         CHECK(keeper.told == 2 && via_pump_inflight(&r->pump) == 3 && !r->pump.waiting);
+    }
+}
+
+static void one_may_end_while_another_goes_on(void)
+{
+    for (unsigned which = 0; which < 3; which += 2) {
+        CHECK(begin(&fresh_ops));
+        for (unsigned i = 0; i < 3; i++) {
+            CHECK(know(i));
+            add(i);
+        }
+        CHECK_EQ(rig_run(r), 3);
+        for (unsigned i = 0; i < 3; i++)
+            CHECK(!revoke(i) && via_req_refresh(kept(i)) == -VIA_EAGAIN);
+        add(3);
+        CHECK_EQ(rig_run(r), 0);
+        ask_all();
+        keeper.along = kept(which); /* it waits still, before or behind the one that goes on */
+        CHECK(know(1) && know(3));
+        CHECK(rig_run(r) == 1 && keeper.told == 1 && via_pump_inflight(&r->pump) == 3);
+        CHECK(know(2 - which) && rig_run(r) == 0 && keeper.told == 2 && !r->pump.waiting);
     }
 }
 
@@ -437,7 +473,8 @@ static void positions_do_not_come_round(void)
 }
 
 TAP_MAIN(TEST(what_the_device_holds_is_waited_for), TEST(ranges_are_inclusive), TEST(what_is_parked_is_translated_anew),
-         TEST(a_refused_one_may_be_parked_no_more), TEST(what_waits_is_no_obstacle), TEST(one_that_can_refresh_is_not_waited_for),
-         TEST(it_may_be_refreshed_often), TEST(a_stalled_one_may_end), TEST(what_ends_while_the_ring_is_away_is_shown_later),
+         TEST(a_parked_one_may_be_given_up), TEST(a_refused_one_may_be_parked_no_more), TEST(what_waits_is_no_obstacle),
+         TEST(one_that_can_refresh_is_not_waited_for), TEST(it_may_be_refreshed_often), TEST(a_stalled_one_may_end),
+         TEST(one_may_end_while_another_goes_on), TEST(what_ends_while_the_ring_is_away_is_shown_later),
          TEST(parked_and_waiting_ones_go_on_while_it_is_away), TEST(a_ring_may_come_late), TEST(what_waits_goes_back_where_it_came_from),
          TEST(what_is_to_be_refreshed_stays), TEST(a_ring_that_stays_away_can_be_stopped), TEST(positions_do_not_come_round))

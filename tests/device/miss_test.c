@@ -141,6 +141,24 @@ static void little_room_is_enough(void)
     CHECK(r->pump.refusals == 0 && r->dev.others == 12);
 }
 
+/* However many small ones follow, one after the other, the one that needs all the room gets it. */
+static void those_that_follow_do_not_starve_one(void)
+{
+    for (uint32_t entries = 3; entries <= 6; entries++) {
+        struct rig *r = start(entries, 8, false);
+        add_read(r, 0);
+        for (unsigned i = 1; i < RIG_NUM; i++)
+            rig_add(r, &get_id, 0x40000 + i * PAGE);
+        rig_publish(r);
+        for (unsigned i = 0; i < 300 && !r->dev.reads; i++) {
+            CHECK(via_pump_run(&r->pump, 1) >= 0);
+            while (rig_answer(r, RW))
+                ;
+        }
+        CHECK(r->dev.reads == 1 && r->pump.refusals == 0);
+    }
+}
+
 /* A request that needs more than the IOTLB can hold has an end. */
 static void too_little_room_is_an_error(void)
 {
@@ -291,7 +309,7 @@ static void too_many_pieces_are_an_error(void)
 }
 
 TAP_MAIN(TEST(all_that_is_missing_is_asked_for_at_once), TEST(a_table_comes_first), TEST(those_behind_go_on),
-         TEST(who_shares_pages_asks_once), TEST(answers_in_any_order_serve), TEST(little_room_is_enough), TEST(too_little_room_is_an_error),
-         TEST(an_answer_of_no_use_is_an_end_too), TEST(what_is_refused_is_an_error_of_that_request),
-         TEST(a_status_behind_refused_data_is_reached), TEST(what_cant_be_answered_breaks_the_queue), TEST(what_wraps_is_refused_unasked),
-         TEST(too_many_pieces_are_an_error))
+         TEST(who_shares_pages_asks_once), TEST(answers_in_any_order_serve), TEST(little_room_is_enough),
+         TEST(those_that_follow_do_not_starve_one), TEST(too_little_room_is_an_error), TEST(an_answer_of_no_use_is_an_end_too),
+         TEST(what_is_refused_is_an_error_of_that_request), TEST(a_status_behind_refused_data_is_reached),
+         TEST(what_cant_be_answered_breaks_the_queue), TEST(what_wraps_is_refused_unasked), TEST(too_many_pieces_are_an_error))

@@ -170,6 +170,33 @@ static void finds_user_addresses(void)
     CHECK(!via_memmap_uva(&map, (via_uva){0x1000}, UINT64_MAX));
 }
 
+static void tells_what_is_contiguous_at_a_user_address(void)
+{
+    struct via_span span;
+    via_memmap_init(&map);
+    CHECK_EQ(via_memmap_at(&map, (via_uva){0}, 1, &span), -VIA_EFAULT);
+    CHECK_EQ(via_memmap_add(&map, &(struct via_region){.gpa = 0, .len = 16, .uva = 0x1000, .ptr = host}), 0);
+    CHECK_EQ(via_memmap_add(&map, &(struct via_region){.gpa = 32, .len = 2, .uva = UINT64_MAX - 1, .ptr = host + 128}), 0);
+    CHECK(via_memmap_at(&map, (via_uva){0x1000}, 4, &span) == 0 && span.ptr == host && span.len == 4);
+    CHECK(via_memmap_at(&map, (via_uva){0x100e}, 4, &span) == 0 && span.ptr == host + 14 && span.len == 2);
+    CHECK(via_memmap_at(&map, (via_uva){UINT64_MAX}, UINT64_MAX, &span) == 0 && span.ptr == host + 129 && span.len == 1);
+    CHECK_EQ(via_memmap_at(&map, (via_uva){0x1000}, 0, &span), -VIA_EFAULT);
+    CHECK_EQ(via_memmap_at(&map, (via_uva){0xfff}, 2, &span), -VIA_EFAULT);
+    CHECK_EQ(via_memmap_at(&map, (via_uva){0x1010}, 1, &span), -VIA_EFAULT);
+}
+
+static void who_keeps_pointers_learns_of_a_removal(void)
+{
+    struct via_region out;
+    via_memmap_init(&map);
+    CHECK_EQ(via_memmap_add(&map, &(struct via_region){.gpa = 0, .len = 16, .uva = 0x1000, .ptr = host}), 0);
+    uint64_t generation = map.xlate.generation;
+    CHECK_EQ(via_memmap_remove(&map, 0, 15, 0x1000, &out), -VIA_ENOENT);
+    CHECK(map.xlate.generation == generation);
+    CHECK_EQ(via_memmap_remove(&map, 0, 16, 0x1000, &out), 0);
+    CHECK(map.xlate.generation > generation);
+}
+
 static void takes_509_regions(void)
 {
     struct via_region out;
@@ -190,4 +217,5 @@ static void takes_509_regions(void)
 }
 
 TAP_MAIN(TEST(exhaustive_pairs), TEST(random_life), TEST(refuses_what_is_no_region), TEST(user_addresses_must_not_overlap_either),
-         TEST(finds_user_addresses), TEST(takes_509_regions))
+         TEST(finds_user_addresses), TEST(tells_what_is_contiguous_at_a_user_address), TEST(who_keeps_pointers_learns_of_a_removal),
+         TEST(takes_509_regions))
