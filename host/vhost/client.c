@@ -178,7 +178,7 @@ static int serve(struct via_client *c, struct via_err *err)
         result = 0;
     }
     if (c->front.broken)
-        return via_err_set(err, -VIA_EPROTO, "the connection broke when a miss was to be answered");
+        return via_err_set(err, result < 0 ? result : -VIA_EPROTO, "the connection broke when a miss was to be answered");
     if (via_front_back_done(&c->front, m, result, &reply) && (result = via_sock_send(c->req_fd, &reply, time_left(c), err)) < 0)
         return result;
     return 1;

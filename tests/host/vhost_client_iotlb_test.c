@@ -235,11 +235,15 @@ static int on_miss(struct via_client *c, const struct via_vu_iotlb *miss)
 {
     struct via_vu_iotlb update = {.iova = miss->iova, .size = PAGE, .uva = 0x10000 + miss->iova, .perm = 3, .type = VIA_VU_IOTLB_UPDATE};
     struct via_err err;
+    static unsigned depth;
     int result = verdict;
+    if (depth++)
+        tap_fail(__FILE__, __LINE__, "a miss is served within a miss: there would be no end to that");
     for (unsigned i = 0; i < per_miss && verdict == 0; i++, update.iova += PAGE) {
         int sent = via_client_iotlb(c, &update, wait_in_there, &err);
         result = result < 0 ? result : sent; /* goes on all the same: a connection that is broken stays so */
     }
+    depth--;
     return result;
 }
 
@@ -398,6 +402,7 @@ static void a_flood_has_an_end(void)
                 struct timespec before, after;
                 CHECK(begin(ways[i], at ? VIA_VU_IOTLB_MSG : VIA_VU_GET_VRING_BASE, 0, ask));
                 client.timeout_ms = 300;
+                per_miss = at ? 300 : 1;
                 clock_gettime(CLOCK_MONOTONIC, &before);
                 CHECK(told(do_everything(&err), -VIA_ETIMEDOUT, &err, at ? "IOTLB_MSG" : "GET_VRING_BASE"));
                 clock_gettime(CLOCK_MONOTONIC, &after);
