@@ -125,7 +125,8 @@ int via_drive_domain_serve(struct via_drive *d)
 {
     struct via_client *c = &d->end.client;
     if (c->front.broken) /* found out while a request was unmapped, where it can't be told */
-        return via_err_set(&d->err, -VIA_EPROTO, "the back-end did not give back what was unmapped: nobody knows what it still reaches");
+        return via_err_set(&d->err, -VIA_EPROTO,
+                           "the back-end did not answer what it was told of mappings: nobody knows what it still reaches");
     int r = via_client_back_req(c, &d->err);
     return r < 0 ? r : 0;
 }

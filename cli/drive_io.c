@@ -66,47 +66,6 @@ static unsigned cut(const struct via_drive *d, struct via_drive_io *io)
     return n;
 }
 
-/* With nothing in flight nobody will give room back but the neighbour, and it does so at once. */
-static int no_room(struct via_drive *d)
-{
-    d->eagain++;
-    if (d->inflight)
-        return -VIA_EAGAIN;
-    d->now = via_drive_clock();
-    if (!d->starved)
-        d->starved = d->now;
-    if (d->now - d->starved < 2 * SECOND)
-        return -VIA_EAGAIN;
-    return via_err_set(&d->err, -VIA_ENOMEM,
-                       "the pool has no room for a single request of %u bytes: raise --pool-size or lower --block-size",
-                       d->opts.block_size);
-}
-
-int via_drive_submit(struct via_drive *d, struct via_drive_io *io)
-{
-    struct via_drive_queue *q = &d->queue[io->queue];
-    struct via_blk_cmd cmd = {
-        .type = io->type,
-        .sector = io->offset / VIA_BLK_SECTOR,
-        .data = io->span,
-        .n = io->type == VIA_BLK_T_FLUSH ? 0 : cut(d, io),
-        .token = io,
-    };
-    int r = via_blk_driver_submit(&q->driver, &cmd);
-    if (r == -VIA_EAGAIN)
-        return no_room(d);
-    if (r)
-        return q->driver.fault.what
-                   ? via_err_fault(&d->err, r, "queue", &q->driver.fault)
-                   : via_err_set(&d->err, r, "a request at byte %llu can't be sent: %s", (unsigned long long)io->offset, strerror(-r));
-    io->busy = true;
-    io->start = d->now;
-    if (!d->inflight++)
-        d->last_end = d->now;
-    d->starved = 0;
-    return 0;
-}
-
 /* What was used so far; the number of requests that ended, or negative. */
 static int reap(struct via_drive *d, unsigned index)
 {
@@ -145,25 +104,95 @@ static int reap_all(struct via_drive *d)
     return n;
 }
 
+enum socket { SILENT, SPEAKS, GONE };
+
+static enum socket socket_of(const struct via_drive *d)
+{
+    uint8_t byte;
+    ssize_t n = recv(d->end.client.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return SILENT;
+    return n > 0 ? SPEAKS : GONE;
+}
+
+/* Even if not all is read of what it said before. */
+static bool has_hung_up(const struct via_drive *d)
+{
+    struct pollfd p = {.fd = d->end.client.fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0;
+}
+
 /*
- * The socket has nothing to say to us while rings run but answers to what we said of translations: anything else there is an end. What it
+ * The socket has nothing to say to us while rings run but answers to what we said of mappings: anything else there is an end. What it
  * did until then still counts.
  */
 static int look_at_socket(struct via_drive *d)
 {
-    bool asked = d->end.domain != NULL;
-    uint8_t byte;
-    ssize_t n = recv(d->end.client.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR) && !asked)
+    enum socket is = socket_of(d);
+    if (d->end.domain && is != GONE) {
+        int r = via_drive_domain_serve(d);
+        if (r >= 0 || (r != -VIA_ENODEV && !has_hung_up(d)))
+            return r;
+        is = GONE;
+    }
+    if (is == SILENT)
         return 0;
-    if (asked && n != 0 && (n > 0 || errno == EAGAIN || errno == EINTR))
-        return via_drive_domain_serve(d);
     int r = reap_all(d);
     if (r < 0)
         return r;
-    if (n > 0)
+    if (is == SPEAKS)
         return via_err_set(&d->err, -VIA_EPROTO, "the back-end spoke without being asked");
     return via_err_set(&d->err, -VIA_ENODEV, "the back-end went away with %u requests in flight", d->inflight);
+}
+
+/* With nothing in flight nobody will give room back but the neighbour, and it does so at once. */
+static int no_room(struct via_drive *d)
+{
+    d->eagain++;
+    if (d->inflight)
+        return -VIA_EAGAIN;
+    d->now = via_drive_clock();
+    if (!d->starved)
+        d->starved = d->now;
+    if (d->now - d->starved < 2 * SECOND)
+        return -VIA_EAGAIN;
+    return via_err_set(&d->err, -VIA_ENOMEM,
+                       "the pool has no room for a single request of %u bytes: raise --pool-size or lower --block-size",
+                       d->opts.block_size);
+}
+
+/* Nothing can be mapped any more. */
+static int lost(struct via_drive *d)
+{
+    int r = look_at_socket(d);
+    return r ? r : via_err_set(&d->err, -VIA_EPROTO, "the connection to the back-end is broken");
+}
+
+int via_drive_submit(struct via_drive *d, struct via_drive_io *io)
+{
+    struct via_drive_queue *q = &d->queue[io->queue];
+    struct via_blk_cmd cmd = {
+        .type = io->type,
+        .sector = io->offset / VIA_BLK_SECTOR,
+        .data = io->span,
+        .n = io->type == VIA_BLK_T_FLUSH ? 0 : cut(d, io),
+        .token = io,
+    };
+    int r = via_blk_driver_submit(&q->driver, &cmd);
+    if (r == -VIA_EAGAIN)
+        return no_room(d);
+    if (r && d->end.client.front.broken)
+        return lost(d);
+    if (r)
+        return q->driver.fault.what
+                   ? via_err_fault(&d->err, r, "queue", &q->driver.fault)
+                   : via_err_set(&d->err, r, "a request at byte %llu can't be sent: %s", (unsigned long long)io->offset, strerror(-r));
+    io->busy = true;
+    io->start = d->now;
+    if (!d->inflight++)
+        d->last_end = d->now;
+    d->starved = 0;
+    return 0;
 }
 
 static int out_of_patience(struct via_drive *d)

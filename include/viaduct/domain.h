@@ -24,7 +24,8 @@ struct via_endpoint {                /* a back-end that may be in a domain */
     unsigned bit;                    /* private: among the holders of a translation */
     uint64_t round, first, end;      /* private: the pages that were last sent to answer a miss, and the round that it was of */
     uint64_t updates, invalidates;   /* messages sent */
-    uint64_t refused;                /* misses of addresses that are not mapped, or not with these rights */
+    uint64_t refused; /* misses of what is not mapped, or not with these rights. A back-end's question may be late: no more than a hint of a
+                         fault */
 };
 
 struct via_front_page { /* private */

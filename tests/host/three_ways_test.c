@@ -383,9 +383,9 @@ static bool kept_its_way(struct slot *s)
     CHECK_OR_FALSE(canaries_live(s));
     if (s->way == IN_PROCESS)
         return true;
-    CHECK_OR_FALSE(image_is_clean(s) && e->refused == 0 && e->client.access_fails == 0 && s->iommu.stats.failed == 0);
+    CHECK_OR_FALSE(image_is_clean(s) && e->client.access_fails == 0 && s->iommu.stats.failed == 0);
     if (s->way == IDENTITY) {
-        CHECK_OR_FALSE(e->updates == 1 && e->client.misses == 0 && e->invalidates == 0);
+        CHECK_OR_FALSE(e->updates == 1 && e->client.misses == 0 && e->refused == 0 && e->invalidates == 0);
         return true;
     }
     CHECK_OR_FALSE(s->strays == 0 && s->ring_updates == 1 && s->data_updates > ROUNDS && e->client.misses > ROUNDS);
