@@ -251,8 +251,10 @@ int via_drive_turn(struct via_drive *d)
     int n = reap_all(d);
     if (!n)
         n = d->opts.poll ? spin(d) : nap(d);
-    if (n)
-        return n < 0 ? n : 0;
+    if (n < 0)
+        return n;
+    if (n > 0)
+        return via_drive_mapped(d->opts.dma) ? look_at_socket(d) : 0;
     d->now = via_drive_clock();
     r = look_at_socket(d);
     return r ? r : out_of_patience(d);
