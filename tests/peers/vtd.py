@@ -1,14 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """A guest behind QEMU's intel-iommu, in each of the modes that its kernel knows: the disk is right, and the mode is what it says."""
-from boot import make_bootable
 from bus import BOUNCE, LAZY, PASS_THROUGH, STRICT
 from disk import Disk
-from guest import MEMORY, Guest, boot_files, command_line
+from guest import MEMORY, Guest
 from peers import expect, main
 
-MEGABYTES = 512
-SET_FEATURES, GET_VRING_BASE, SET_VRING_KICK = 2, 11, 12  # of vhost-user
 # Linux empties a domain's part of a device's IOTLB with one descriptor: an address with all bits set is a range of all sizes.
 FLUSH = "desc type device high 0x7ffffffffffff001"
 
@@ -16,7 +13,7 @@ FLUSH = "desc type device high 0x7ffffffffffff001"
 def on_viaduct_blk(s, bus, mode="brief"):
     disk = Disk(s)
     back = s.viaduct_blk(disk.path, s.path("back"))
-    guest = Guest(s, s.path("back"), bus=bus, mode=mode, megabytes=MEGABYTES)
+    guest = Guest(s, s.path("back"), bus=bus, mode=mode, megabytes=512)
     guest.verdict(disk)
     back.stop()
     return guest
@@ -26,7 +23,7 @@ def on_qemu_storage_daemon_through_the_guard(s, bus, mode="brief"):
     disk = Disk(s)
     back = s.storage_daemon(disk.path, s.path("back"))
     guard = s.guard((s.path("front"), s.path("back")))
-    guest = Guest(s, s.path("front"), bus=bus, mode=mode, megabytes=MEGABYTES)
+    guest = Guest(s, s.path("front"), bus=bus, mode=mode, megabytes=512)
     guest.until_said("ok", "mount", 60, back, guard)
     expect(not back.maps(MEMORY), "the back-end has the guest's memory")
     guest.verdict(disk)
@@ -82,40 +79,6 @@ def the_guard_loses_no_flush(s):
     flushed(s, on_qemu_storage_daemon_through_the_guard)
 
 
-def booted(s, bus, start):
-    """
-    The firmware boots Linux from the disk: it negotiates, drives the disk through addresses that nobody translates, and leaves it to
-    the kernel, which negotiates anew. `start` returns the socket and who must end well.
-    """
-    disk = Disk(s)
-    bus = bus._replace(firmware=True, trace=("vhost_user_write",))
-    make_bootable(s, disk, *boot_files(bus), command_line("brief", bus))
-    socket, children = start(disk.path)
-    guest = Guest(s, socket, bus=bus, mode="brief", megabytes=MEGABYTES)
-    guest.verdict(disk)
-    asked = [int(line.split("req:")[1].split()[0]) for line in guest.events("vhost_user_write")]
-    expect(GET_VRING_BASE in asked, "the disk was never stopped")
-    stopped = asked.index(GET_VRING_BASE)
-    for driver, part in (("firmware", asked[:stopped]), ("kernel", asked[stopped:])):
-        expect(SET_FEATURES in part and SET_VRING_KICK in part, "the %s did not drive the disk" % driver)
-    for child in children:
-        child.stop()
-
-
-def viaduct_blk_after_the_firmware(s):
-    def start(image):
-        return s.path("back"), [s.viaduct_blk(image, s.path("back"))]
-    booted(s, LAZY, start)
-
-
-def guarded_after_the_firmware(s):
-    def start(image):
-        back = s.storage_daemon(image, s.path("back"))
-        return s.path("front"), [s.guard((s.path("front"), s.path("back"))), back]
-    booted(s, LAZY, start)
-
-
 main((viaduct_blk_passed_through, 200), (viaduct_blk_lazy, 200), (viaduct_blk_strict, 200), (viaduct_blk_bounced, 200),
      (guarded_passed_through, 200), (guarded_lazy, 200), (guarded_strict, 200), (guarded_bounced, 200),
-     (viaduct_blk_loses_no_flush, 200), (the_guard_loses_no_flush, 200),
-     (viaduct_blk_after_the_firmware, 200), (guarded_after_the_firmware, 200))
+     (viaduct_blk_loses_no_flush, 200), (the_guard_loses_no_flush, 200))
