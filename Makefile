@@ -20,6 +20,9 @@ test: tools
 bench: all
 	bench/run $(BUILD) build/bench.json
 
+bench-guests: all
+	bench/run $(BUILD) build/bench-guests.json guests
+
 fuzz: tools
 	scripts/fuzz $(FUZZ_SECONDS)
 
@@ -40,4 +43,4 @@ tools:
 	@command -v meson >/dev/null && command -v ninja >/dev/null || \
 	    { echo 'make: meson or ninja is missing. Install what viaduct needs with: sudo scripts/deps' >&2; exit 1; }
 
-.PHONY: all run check test bench fuzz lint install clean tools
+.PHONY: all run check test bench bench-guests fuzz lint install clean tools

@@ -13,9 +13,9 @@ Bus = collections.namedtuple("Bus", "machine properties words domain says small 
 PLAIN = Bus()
 PLATFORM = ",iommu_platform=on,disable-legacy=on"
 # The firmware leaves a disk alone that it is not to boot from.
-ROOT_PORT = ("-device", "pcie-root-port,id=rp1,chassis=1,slot=1", "-boot", "strict=on")
+MACHINE = ("-boot", "strict=on", "-device", "pcie-root-port,id=rp1,chassis=1,slot=1")
 # Linux uses a device's IOTLB only where it finds ATS, and it looks for ATS only behind a root port.
-VTD = Bus(machine=("-device", "intel-iommu,intremap=off,device-iotlb=on") + ROOT_PORT, properties=PLATFORM + ",ats=on,bus=rp1")
+VTD = Bus(machine=("-device", "intel-iommu,intremap=off,device-iotlb=on") + MACHINE, properties=PLATFORM + ",ats=on,bus=rp1")
 PASS_THROUGH = VTD._replace(words="intel_iommu=on iommu=pt", domain="identity",
                             says=("DMAR: IOMMU enabled", "Default domain type: Passthrough"))
 LAZY = VTD._replace(words="intel_iommu=on", domain="DMA-FQ",
@@ -24,7 +24,7 @@ STRICT = VTD._replace(words="intel_iommu=on iommu.strict=1", domain="DMA",
                       says=("DMAR: IOMMU enabled", "Default domain type: Translated", "invalidation policy: strict mode"))
 # Where an IOMMU translates, this kernel bounces for no device; so the IOMMU is there, and off.
 BOUNCE = VTD._replace(words="intel_iommu=off swiotlb=force", says=("DMAR: IOMMU disabled",))
-VIRTIO = Bus(machine=("-device", "virtio-iommu-pci") + ROOT_PORT, properties=PLATFORM + ",bus=rp1", small=True, domain="DMA",
+VIRTIO = Bus(machine=("-device", "virtio-iommu-pci") + MACHINE, properties=PLATFORM + ",bus=rp1", small=True, domain="DMA",
              says=("Default domain type: Translated", "virtio_iommu virtio0: "))
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """A guest behind QEMU's intel-iommu, in each of the modes that its kernel knows: the disk is right, and the mode is what it says."""
-from bus import BOUNCE, LAZY, PASS_THROUGH, STRICT
+from bus import BOUNCE, LAZY, PASS_THROUGH, PLATFORM, STRICT
 from disk import Disk
 from guest import MEMORY, Guest
-from peers import expect, main
+from peers import Failure, expect, main
 
 # Linux empties a domain's part of a device's IOTLB with one descriptor: an address with all bits set is a range of all sizes.
 FLUSH = "desc type device high 0x7ffffffffffff001"
@@ -79,6 +79,18 @@ def the_guard_loses_no_flush(s):
     flushed(s, on_qemu_storage_daemon_through_the_guard)
 
 
+def a_lost_flush_is_noticed(s):
+    """Where Linux finds no ATS nobody tells the back-end of what was unmapped: that guest must not come through."""
+    disk = Disk(s)
+    s.viaduct_blk(disk.path, s.path("back"))
+    bus = LAZY._replace(properties=PLATFORM + ",ats=on,bus=pcie.0")
+    try:
+        Guest(s, s.path("back"), bus=bus, mode="flush", megabytes=512).verdict(disk, seconds=90)
+    except Failure:
+        return
+    raise Failure("nobody noticed")
+
+
 main((viaduct_blk_passed_through, 200), (viaduct_blk_lazy, 200), (viaduct_blk_strict, 200), (viaduct_blk_bounced, 200),
      (guarded_passed_through, 200), (guarded_lazy, 200), (guarded_strict, 200), (guarded_bounced, 200),
-     (viaduct_blk_loses_no_flush, 200), (the_guard_loses_no_flush, 200))
+     (viaduct_blk_loses_no_flush, 200), (the_guard_loses_no_flush, 200), (a_lost_flush_is_noticed, 120))
