@@ -165,8 +165,8 @@ static int farewell(struct via_req *r)
     r->state = VIA_REQ_TAKEN;
     if (p->device->ops->refuse(p->device, r) >= 0)
         return VIA_FATE_TAKEN;
-    return via_req_break(r, "a request that was refused a translation can't be answered: the end of its writable part is out of reach", end.addr.v,
-                         VIA_PERM_W);
+    return via_req_break(r, "a request that was refused a translation can't be answered: the end of its writable part is out of reach",
+                         end.addr.v, VIA_PERM_W);
 }
 
 int via_req_refuse(struct via_req *r, const char *what, uint64_t got, uint64_t limit)
