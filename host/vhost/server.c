@@ -50,9 +50,9 @@ static bool ring_busy(struct via_server *s, struct via_server_ring *r, const str
     if (memory_goes(act))
         return via_pump_revoke(&r->pump, (via_iova){0}, (via_iova){UINT64_MAX});
     if (act->what == VIA_BACK_RING_STOP)
-        (void)via_pump_withdraw(&r->pump, false);
-    else if (r->pump.waiting)
-        via_server_iotlb_give_up(s);
+        (void)via_pump_withdraw(&r->pump, r->broken);
+    else
+        via_server_iotlb_abandon(s);
     return via_pump_inflight(&r->pump);
 }
 
@@ -313,7 +313,7 @@ static int socket_resume(struct via_server *s, struct via_err *err)
 static bool server_due(struct via_server *s)
 {
     if (s->ending) {
-        via_server_iotlb_give_up(s);
+        via_server_iotlb_abandon(s);
         return via_server_inflight(s) == 0;
     }
     if (s->iotlb.fencing)
@@ -459,10 +459,8 @@ int via_server_open(struct via_server *s, const struct via_server_ops *ops, cons
 void via_server_config_changed(struct via_server *s)
 {
     struct via_vu_msg m;
-    struct via_err err;
     if (!via_server_ask_able(s) || !(s->back.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
         return;
     via_back_config_changed(&s->back, &m);
-    if (via_sock_send(s->asks.fd, &m, 0, &err) < 0)
-        via_server_warn(s, &err);
+    via_server_ask_tell(s, &m);
 }

@@ -35,6 +35,8 @@ void via_server_iotlb_release(struct via_server *);
 void via_server_iotlb_settle(struct via_server *);
 /* No translation will come: whatever waits for one fails. */
 void via_server_iotlb_give_up(struct via_server *);
+/* Nobody wants the answers either: so does what could not be shown yet. */
+void via_server_iotlb_abandon(struct via_server *);
 
 /* ------------------------------------------------------------------ questions */
 
@@ -48,6 +50,8 @@ void via_server_ask_close(struct via_server *);
 bool via_server_ask_able(const struct via_server *);
 /* Ask for the pages that are missed, as far as the channel takes it. */
 void via_server_ask(struct via_server *);
+/* Send something that asks for no answer. */
+void via_server_ask_tell(struct via_server *, const struct via_vu_msg *);
 /* Tell of an access that was refused. */
 void via_server_ask_fail(struct via_server *, via_iova addr, unsigned perm);
 void via_server_ask_answers(struct via_server *);

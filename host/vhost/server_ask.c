@@ -111,15 +111,29 @@ void via_server_ask(struct via_server *s)
         round_compose(s);
 }
 
-void via_server_ask_fail(struct via_server *s, via_iova addr, unsigned perm)
+void via_server_ask_tell(struct via_server *s, const struct via_vu_msg *m)
 {
     struct via_server_asks *a = &s->asks;
+    struct via_err err;
+    if (!out_send(s) && a->out_len + VIA_VU_HDR + m->size > sizeof(a->out)) {
+        (void)via_err_set(&err, 0, "the front-end does not read what the back-end tells it by its channel");
+        via_server_warn(s, &err);
+        return;
+    }
+    if (a->fd < 0)
+        return;
+    put(a, m);
+    if (!out_send(s))
+        timer_set(a, TICK_NS);
+}
+
+void via_server_ask_fail(struct via_server *s, via_iova addr, unsigned perm)
+{
     struct via_vu_msg m;
-    if (!via_server_ask_able(s) || a->out_len + MESSAGE_BYTES > sizeof(a->out))
+    if (!via_server_ask_able(s))
         return;
     via_back_iotlb_event(&s->back, &m, VIA_VU_IOTLB_ACCESS_FAIL, addr, perm, false);
-    put(a, &m);
-    (void)out_send(s);
+    via_server_ask_tell(s, &m);
 }
 
 /* ------------------------------------------------------------------ answers */
@@ -211,14 +225,15 @@ static void timer_ready(struct via_watch *w, uint32_t events)
 {
     struct via_server_asks *a = via_container_of(w, struct via_server_asks, timer);
     struct via_server *s = via_container_of(a, struct via_server, asks);
-    uint64_t times, oldest = via_misses_oldest(&s->iotlb.misses), now = now_ns();
+    uint64_t times, oldest = s->iotlb.on ? via_misses_oldest(&s->iotlb.misses) : UINT64_MAX, now = now_ns();
     (void)events;
     (void)!read(w->fd, &times, sizeof(times));
     /* A front-end that waits for a ring to stop may not be able to answer meanwhile. */
     uint64_t limit = s->waiting ? STOP_LIMIT_MS : s->cfg.miss_limit_ms ? s->cfg.miss_limit_ms : VIA_SERVER_MISS_LIMIT_MS;
     if (oldest != UINT64_MAX && now > oldest && now - oldest > limit * 1000000)
         overdue(s, limit);
-    if (s->iotlb.on && s->iotlb.misses.n)
+    via_server_ask(s); /* what the channel had no room for */
+    if (a->fd >= 0 && (!out_send(s) || (s->iotlb.on && s->iotlb.misses.n)))
         timer_set(a, TICK_NS);
 }
 

@@ -80,6 +80,16 @@ void via_server_iotlb_give_up(struct via_server *s)
     via_misses_forget(&s->iotlb.misses);
 }
 
+void via_server_iotlb_abandon(struct via_server *s)
+{
+    if (!s->iotlb.on)
+        return;
+    via_server_iotlb_give_up(s);
+    for (unsigned i = 0; i < s->cfg.queues; i++)
+        if (s->ring[i].running)
+            (void)via_pump_withdraw(&s->ring[i].pump, true);
+}
+
 /* ------------------------------------------------------------------ messages */
 
 /* What lies at a user address, for as much of the rest of an update as is in one piece. */

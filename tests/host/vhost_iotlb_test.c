@@ -323,6 +323,41 @@ static void a_stop_lets_a_translation_come(void)
     end();
 }
 
+/* Its requests are done, but its own pages are gone, and nobody says where they are: that must not keep it from ending. */
+static bool away_with_answers(void)
+{
+    CHECK_OR_FALSE(begin());
+    rig.hold = true;
+    CHECK_OR_FALSE(paged_submit(&front, PAGED_RING + 10, 2) && held(1));
+    CHECK_OR_FALSE(paged_invalidate(&front, PAGED_IOVA, PAGED_RING * PAGED_PAGE, true));
+    memset(front.perm, 0, sizeof(front.perm));
+    front.deaf = true;
+    return release();
+}
+
+static void a_ring_that_is_away_can_be_stopped(void)
+{
+    uint16_t base = 0;
+    CHECK(away_with_answers());
+    CHECK_EQ(via_client_ring_stop(&front.client, 0, &base, &err), 0);
+    end();
+}
+
+static void a_ring_that_is_away_can_be_reset(void)
+{
+    CHECK(away_with_answers());
+    CHECK_EQ(via_client_status(&front.client, 0, &err), 0);
+    end();
+}
+
+static void a_ring_that_is_away_is_left(void)
+{
+    CHECK(away_with_answers());
+    paged_close(&front);
+    CHECK(rig_ended(&rig, ""));
+    rig_close(&rig);
+}
+
 static void memory_changes_under_a_translated_ring(void)
 {
     struct via_vu_region region = {.gpa = 0, .size = 0, .uva = 0};
@@ -446,6 +481,7 @@ TAP_MAIN(TEST(a_scattered_ring_and_scattered_buffers), TEST(all_misses_of_all_re
          TEST(nothing_new_starts_under_an_invalidation_that_waits), TEST(a_wide_flush_forgets_everything),
          TEST(a_page_that_moved_is_read_where_it_is_now), TEST(the_rings_own_pages_go_while_it_runs),
          TEST(a_ring_that_waits_for_a_translation_stops_at_once), TEST(a_stop_lets_a_translation_come),
+         TEST(a_ring_that_is_away_can_be_stopped), TEST(a_ring_that_is_away_can_be_reset), TEST(a_ring_that_is_away_is_left),
          TEST(memory_changes_under_a_translated_ring), TEST(bad_messages_are_refused_and_change_nothing),
          TEST(translations_before_features_are_refused), TEST(a_flood_of_updates_and_invalidations),
          TEST(an_area_in_pieces_that_are_not_pages_is_refused), TEST(a_front_end_that_goes_leaves_nothing_behind))
