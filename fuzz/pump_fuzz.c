@@ -108,11 +108,11 @@ static void device_goes_on(struct world *w)
 static void driver_writes(struct world *w)
 {
     struct input *in = w->in;
-    struct via_desc d = {.addr = via_le64_make(word(in) * 2),
+    struct via_desc d = {.addr = via_le64_make((uint64_t)word(in) * 2),
                          .len = via_le32_make(byte(in) % 4 ? 16 * (byte(in) % 16) : word(in)),
                          .flags = via_le16_make((uint16_t)(byte(in) % 8)),
                          .next = via_le16_make((uint16_t)(byte(in) % (NUM + 1)))};
-    struct via_desc *table = byte(in) % 2 ? w->area[0] : (void *)(w->memory + word(in) / 16 * 16 % (MEMORY - NUM * sizeof(d)));
+    struct via_desc *table = byte(in) % 2 ? w->area[0] : (void *)(w->memory + (word(in) & ~15u) % (MEMORY - NUM * sizeof(d)));
     table[byte(in) % NUM] = d;
 }
 
