@@ -15,9 +15,9 @@
 #define NAME "viaduct-blk"
 #define SEG_MAX 126u /* and header and status: what fits into a queue of 128, the smallest that is common */
 #define QUEUE_SIZE 1024u
-#define DEPTH 256u     /* requests at once, all queues together */
-#define POLL_US 50u    /* what waking up costs, about */
-#define SPAN_EXTRA 64u /* pieces that a request may have more than its descriptors */
+#define DEPTH 256u       /* requests at once, all queues together */
+#define POLL_US 50u      /* what waking up costs, about */
+#define SPAN_EXTRA 1024u /* pieces that a request may have more than its descriptors: pages that an IOMMU scattered */
 
 struct blk_options {
     const char *socket_path, *file;

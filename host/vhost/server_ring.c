@@ -7,8 +7,10 @@
 
 #include "server.h"
 
-#define RING_BATCH 16u      /* requests that a ring may take before their answers are shown and others have their turn */
-#define RING_SPAN_EXTRA 64u /* spans beyond a request's descriptors, for what crosses regions or pages */
+#define RING_BATCH 16u /* requests that a ring may take before their answers are shown and others have their turn */
+/* Spans beyond a request's descriptors: for what crosses regions, and, translated, for 4 MiB of pages that lie anywhere. */
+#define SPAN_EXTRA 64u
+#define SPAN_EXTRA_PAGES 1024u
 
 static bool accepted(const struct via_server *s, enum via_feature bit) { return s->back.features & VIA_BIT(bit); }
 
@@ -185,6 +187,7 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
     struct via_dq_cfg cfg = {
         .num = b->num, .base = b->base, .event_idx = accepted(s, VIA_F_EVENT_IDX), .indirect = accepted(s, VIA_F_INDIRECT_DESC)};
     struct via_device *device = NULL;
+    unsigned extra = misses ? SPAN_EXTRA_PAGES : SPAN_EXTRA;
     int result = via_server_area_find(r, &cfg, err);
     if (result == 0 || result == -VIA_EAGAIN)
         result = s->ops->ring_start(s, r->index, b->num, &device, err);
@@ -196,10 +199,10 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
     r->lost = !cfg.used;
     r->refusals = 0;
     r->pump = (struct via_pump){.device = device};
-    r->storage = malloc(via_pump_bytes(b->num, RING_SPAN_EXTRA, misses));
+    r->storage = malloc(via_pump_bytes(b->num, extra, misses));
     if (!r->storage)
         return via_err_set(err, -VIA_ENOMEM, "ring %u: no memory for %u descriptors", r->index, b->num);
-    result = via_pump_init(&r->pump, &cfg, misses ? &s->iotlb.tlb.xlate : &s->map.xlate, misses, device, RING_SPAN_EXTRA, r->storage);
+    result = via_pump_init(&r->pump, &cfg, misses ? &s->iotlb.tlb.xlate : &s->map.xlate, misses, device, extra, r->storage);
     if (result < 0)
         return via_err_set(err, result, "ring %u: can't be run with %u descriptors", r->index, b->num);
     r->poller = (struct via_poller){.poll = ring_poll, .arm = ring_arm};
