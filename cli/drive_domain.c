@@ -23,7 +23,7 @@ static unsigned table_len(const struct via_drive *d) { return d->seg_max + 2; }
 static uint64_t count_pages(const struct via_drive *d)
 {
     uint64_t request = 2 * (d->opts.block_size / PAGE + 2 * (uint64_t)d->span_max) + 4;
-    return via_min64(PAGES_MAX, d->opts.queues * (2 * d->opts.depth * request + 1024));
+    return via_min64(PAGES_MAX, d->opts.queues * (UINT64_C(2) * d->opts.depth * request + 1024));
 }
 
 static int open_tables(struct via_drive *d, uint64_t pages)

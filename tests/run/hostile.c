@@ -253,8 +253,8 @@ static int serve(struct via_err *err)
     int fd = r ? r : wait_for_peer(listener, err);
     if (fd < 0)
         return fd;
-    cfg.features =
-        VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ACCESS_PLATFORM) | via_blk_device_features(&program.device);
+    cfg.features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ACCESS_PLATFORM) |
+                   via_blk_device_features(&program.device);
     program.serving = true;
     r = via_server_open(&program.server, &server_ops, &cfg, &program.loop, fd, err);
     return r ? r : via_loop_run(&program.loop);
