@@ -21,7 +21,7 @@ static bool put(const uint8_t *bytes, size_t len) { return write(req_end, bytes,
 
 static void compose(uint8_t *bytes, uint64_t number)
 {
-    static const struct via_back back = {.features = VIA_BIT(VIA_F_ACCESS_PLATFORM)};
+    static const struct via_back back = {.features = VIA_BIT(VIA_F_ACCESS_PLATFORM), .protocol = VIA_BIT(VIA_VU_PF_BACKEND_REQ)};
     struct via_vu_msg m;
     via_back_iotlb_event(&back, &m, VIA_VU_IOTLB_MISS, (via_iova){number}, VIA_PERM_R, false);
     via_vu_encode_header(&m, bytes);
