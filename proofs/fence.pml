@@ -12,10 +12,12 @@
  *
  * Each safeguard has a name by which proofs/run switches it off, to see that the model then finds what it is there for.
  *
- * HONEST: the guest takes a page back only when no request uses it. Then no request may fail.
- * EVICT: the IOTLB forgets any entry at any time.
- * RESTART: the ring is stopped (GET_VRING_BASE) and started again.
- * ANSWERED, ENDED: what is to come in the end, whatever others do. Without either: that nothing is owed when nothing more can happen.
+ * How the whole is cut, so that all of it can be looked at:
+ * ONE_PAGE: both requests use page A. STILL_RING: the ring's page stays mapped. SPARE: B is mapped and unmapped though nobody uses it.
+ * TWO_FRAMES: a page comes back in another frame. EAGER: the front-end may send an UPDATE when it maps.
+ * EVICT: the IOTLB forgets any entry at any time. RESTART: the ring is stopped (GET_VRING_BASE) and started again.
+ * HONEST: the guest takes a page back only when no request uses it. Then no request is refused.
+ * ANSWERED, ENDED: what comes in the end, whatever others do. Without either: that nothing is owed when nothing more can happen.
  */
 
 #define RING 0 /* pages, by their I/O virtual address: the ring's, and two of data */
@@ -46,7 +48,7 @@ inline touch(page, frame)
 chan messages = [2] of { mtype, byte, byte }; /* the main channel: front-end to back-end */
 chan answers = [2] of { mtype };              /* its other direction */
 chan misses = [1] of { byte, bool };          /* the back-end's requests: a page; must there be an answer? */
-chan verdicts = [1] of { byte, bool };        /* their answers: a page, whether it is refused */
+chan verdicts = [1] of { byte };              /* their answers: the front-end is through with this page, yes or no */
 
 /* ------------------------------------------------------------------ front-end and guest */
 
@@ -86,11 +88,15 @@ bit popped; /* the last one that was */
 #define wanted(p) ((p) == RING && running && !broken || waits(0, p) || waits(1, p))
 
 #ifdef HONEST
+#define honest true
 #define idle(r, p) (req[r].state == FREE || (p) != RING && !uses(r, p))
 #define may_unmap(p) (idle(0, p) && idle(1, p) && ((p) != RING || vring == STOPPED))
+#define may_start (table[RING] != NONE)
 #define may_offer(r) (table[RING] != NONE && table[A] != NONE && (!uses(r, B) || table[B] != NONE))
 #else
+#define honest false
 #define may_unmap(p) true
+#define may_start true
 #define may_offer(r) true
 #endif
 
@@ -136,7 +142,7 @@ active proctype guest()
 {
     do
     :: map(RING)
-#ifndef ONE_PAGE
+#if !defined(ONE_PAGE) || defined(SPARE)
     :: map(B)
     :: unmap(B)
 #endif
@@ -147,7 +153,7 @@ active proctype guest()
 #endif
     :: offer(0)
     :: offer(1)
-    :: atomic { vring == STOPPED && room(messages, 2) -> vring = RUN; messages!START, 0, 0 }
+    :: atomic { vring == STOPPED && room(messages, 2) && may_start -> vring = RUN; messages!START, 0, 0 }
 #ifdef RESTART
     :: atomic { vring == RUN && room(messages, 2) -> vring = STOPPING; messages!STOP, 0, 0 }
 #endif
@@ -175,8 +181,8 @@ end:
         :: else
         fi;
         if
-        :: must -> verdicts!p, (table[p] == NONE)
-        :: else /* a front-end need not say no */
+        :: must -> verdicts!p
+        :: else /* where there is no translation, it need not say so */
         fi;
         p = 0;
         must = false
@@ -315,10 +321,20 @@ inline ask_again(p)
     atomic { miss[p] == ASKED && room(misses, 1) && !due -> misses!p, true; due = true; miss[p] = SURELY }
 }
 
+#ifdef NO_DRAIN /* an UPDATE that was sent before a verdict comes by another way, perhaps later */
+#define drained true
+#else
+#define drained (len(messages) == 0 && fence == NOPAGE)
+#endif
+#ifdef OLD_NO /* a verdict is on the question that it answers, and not on what was asked since */
+#define condemned(p) (miss[p] != NOT)
+#else
+#define condemned(p) (miss[p] == SURELY)
+#endif
+
 active proctype back_misses()
 {
     byte p;
-    bool no;
 end:
     do
 #ifndef NO_AGAIN /* silence is no answer */
@@ -327,20 +343,14 @@ end:
     :: ask_again(B)
 #endif
     :: atomic {
-        verdicts?p, no ->
+        len(verdicts) > 0 && drained ->
+        verdicts?p;
         due = false;
         if
-#ifdef OLD_NO /* a verdict is on the question that it answers, and not on what was asked since */
-        :: no && miss[p] != NOT ->
-#else
-        :: no && miss[p] == SURELY ->
-#endif
-            miss[p] = REFUSED;
-            forget(p)
+        :: condemned(p) -> miss[p] = REFUSED; forget(p)
         :: else
         fi;
-        p = 0;
-        no = false
+        p = 0
     }
     od
 }
@@ -377,7 +387,11 @@ end:
     do
     :: atomic { running && !broken && !known && tlb[RING] != NONE -> ring = tlb[RING]; known = true; touch(RING, ring) }
     :: atomic { running && !broken && !known && tlb[RING] == NONE && miss[RING] == NOT && room(misses, 1) -> ask(RING) }
-    :: atomic { running && !broken && !known && tlb[RING] == NONE && miss[RING] == REFUSED -> broken = true; forget(RING) }
+    :: atomic { running && !broken && !known && tlb[RING] == NONE && miss[RING] == REFUSED ->
+        assert(!honest);
+        broken = true;
+        forget(RING)
+    }
     :: atomic {
         stopping && !inside(0) && !inside(1) && room(answers, 2) ->
         stopping = false;
@@ -437,9 +451,7 @@ inline translate(r)
     look(r, B);
     if
     :: absent(r, A) && miss[A] == REFUSED || absent(r, B) && miss[B] == REFUSED ->
-#ifdef HONEST
-        assert(false); /* an honest driver's request is never refused */
-#endif
+        assert(!honest); /* an honest driver's request is never refused */
         req[r].state = DONE;
         clear(r);
         forget(A);
@@ -468,8 +480,13 @@ proctype pump(bit r)
 {
 end:
     do
-    :: atomic { req[r].state == OFFERED && running && !stopping && !broken && known -> touch(RING, ring); popped = r; translate(r) }
-    :: atomic { req[r].state == WAIT && !broken && must_look(r) -> translate(r) }
+    :: atomic {
+        req[r].state == OFFERED && running && !stopping && !broken && known && req[1 - r].state != PARKED ->
+        touch(RING, ring);
+        popped = r;
+        translate(r)
+    }
+    :: atomic { req[r].state == WAIT && !broken && must_look(r) && req[1 - r].state != PARKED -> translate(r) }
     :: atomic { req[r].state == WAIT && (broken || stopping && may_go_back(r)) ->
         if
         :: broken -> req[r].state = FREE
