@@ -94,7 +94,6 @@ static int client_begin(struct via_client *c, const char *name, struct via_err *
     int result = client_alive(c, name, err);
     c->end = via_clock_ms() + time_limit(c);
     c->refusal = (struct via_fault){0};
-    c->waited = 0;
     return result;
 }
 
@@ -201,7 +200,7 @@ static int client_turn(struct via_client *c, struct via_err *err)
         return take_answer(c, err);
     if (room_to_answer(c, left))
         result = serve(c, err);
-    c->req_gone = result == -VIA_ENODEV;
+    c->req_gone = result == -VIA_ENODEV && !c->front.broken;
     return c->req_gone ? 0 : result;
 }
 

@@ -3,6 +3,7 @@
  * The client and translations: a back-end that can't answer before its misses are, translations sent ahead, floods in either direction.
  * What the client waits for comes, or the time ends; nothing else holds it up.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,6 +51,7 @@ static struct peer peer;
 static int verdict;        /* of the client's owner on a miss */
 static unsigned per_miss;  /* updates that it sends */
 static bool wait_in_there; /* and asks to wait for each */
+static bool too_late;      /* and sends them when the back-end is gone */
 
 /* ------------------------------------------------------------------ the back-end */
 
@@ -94,9 +96,10 @@ static bool read_verdict(struct peer *p)
 /* A few at once; each is answered by an update, or refused. */
 static bool ask_misses(struct peer *p)
 {
+    unsigned batch = p->ask ? 20 : 100; /* it reads no updates before it has all verdicts: these must fit into the socket */
     for (p->asked = 0; p->asked < p->misses;) {
         unsigned last = p->updates + p->refused;
-        for (unsigned i = 0; i < 20 && p->asked < p->misses; i++, last++)
+        for (unsigned i = 0; i < batch && p->asked < p->misses; i++, last++)
             if (send_miss(p, p->asked++, 5000) < 0)
                 return false;
         for (unsigned i = p->settled; p->ask && i < p->asked; i++)
@@ -159,6 +162,7 @@ static bool misbehave(struct peer *p)
     case ASKS_AND_LEAVES:
         for (unsigned i = 0; i < 20; i++)
             (void)send_miss(p, i, 0);
+        usleep(20000);
         return false;
     case PLAIN:
     case REFUSES_TRANSLATIONS:
@@ -239,6 +243,9 @@ static int on_miss(struct via_client *c, const struct via_vu_iotlb *miss)
     int result = verdict;
     if (depth++)
         tap_fail(__FILE__, __LINE__, "a miss is served within a miss: there would be no end to that");
+    struct pollfd gone = {.fd = c->fd};
+    if (too_late && poll(&gone, 1, 5000) != 1)
+        tap_fail(__FILE__, __LINE__, "the back-end leaves");
     for (unsigned i = 0; i < per_miss && verdict == 0; i++, update.iova += PAGE) {
         int sent = via_client_iotlb(c, &update, wait_in_there, &err);
         result = result < 0 ? result : sent; /* goes on all the same: a connection that is broken stays so */
@@ -261,7 +268,7 @@ static bool begin(enum way way, uint32_t at, unsigned misses, bool ask)
     peer.ask = ask;
     verdict = 0;
     per_miss = 1;
-    wait_in_there = false;
+    wait_in_there = too_late = false;
     CHECK_OR_FALSE(pthread_create(&peer.thread, NULL, serve, &peer) == 0);
     client.timeout_ms = 0;
     client.miss = on_miss;
@@ -333,6 +340,7 @@ static void misses_before_any_answer(void)
             struct via_err err = {.text = ""};
             unsigned misses = moments[i] == VIA_VU_IOTLB_MSG ? 150 : 500;
             CHECK(begin(ASKS, moments[i], misses, ask));
+            wait_in_there = ask; /* which is not waited for, then */
             CHECK(told(do_everything(&err), 0, &err, ""));
             CHECK_EQ(via_client_iotlb_settle(&client, &err), 0);
             CHECK(client.misses == misses && client.front.iotlb_due == 0);
@@ -499,8 +507,9 @@ static void a_back_end_that_asks_and_leaves(void)
         struct via_err err = {.text = ""};
         CHECK(begin(ASKS_AND_LEAVES, moments[i], 0, true));
         per_miss = 3;
+        too_late = true;
         int result = do_everything(&err);
-        CHECK(result == -VIA_ENODEV || result == -VIA_EPROTO);
+        CHECK(told(result, -VIA_ENODEV, &err, "broke when a miss was to be answered"));
         CHECK_EQ(via_client_status(&client, 0, &err), -VIA_EPROTO);
         end();
     }
@@ -520,7 +529,7 @@ static void config_changes_are_remembered(void)
 static void served_by_the_owners_loop(void)
 {
     struct via_err err = {.text = ""};
-    CHECK(begin(ASKS, VIA_VU_IOTLB_MSG, 150, true));
+    CHECK(begin(ASKS, VIA_VU_IOTLB_MSG, 150, false));
     CHECK_EQ(invalidate(false, &err), 0);
     for (unsigned i = 0; i < 5000 && (client.misses < 150 || client.front.iotlb_due); i++) {
         uint64_t before = client.misses;
@@ -530,7 +539,7 @@ static void served_by_the_owners_loop(void)
     }
     CHECK(client.misses == 150 && client.front.iotlb_due == 0);
     end();
-    CHECK(peer.updates == 150 && peer.settled == 150 && peer.invalidations == 1);
+    CHECK(peer.updates == 150 && peer.invalidations == 1);
 }
 
 TAP_MAIN(TEST(misses_before_any_answer), TEST(misses_that_are_refused), TEST(many_sent_ahead), TEST(an_answer_in_the_middle_of_a_miss),
