@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""docs/walk.md speaks of `file:function`: each file is there, and defines that function."""
+"""docs/walk.md and others speak of `file:function`: each file is there, and defines that function."""
 import os
 import re
 
 import house
 
 DOCUMENT = "docs/walk.md"
+OTHERS = ("docs/translation.md",)  # where they are there
 STEP = re.compile(r"`([\w./-]+\.[chS]):(\w+)(?:\(\))?`")
 NOT_NAMES = {"if", "for", "while", "switch", "return", "sizeof"}
 
@@ -23,15 +24,16 @@ def check(root):
     path = os.path.join(root, DOCUMENT)
     if not os.path.isfile(path):
         return [DOCUMENT + " is not there"]
-    steps = STEP.findall(house.read(root, DOCUMENT))
-    if not steps:
-        return [DOCUMENT + " names no `file:function`"]
     complaints = []
-    for file, function in steps:
-        if not os.path.isfile(os.path.join(root, file)):
-            complaints.append("%s names %s, which is not there" % (DOCUMENT, file))
-        elif function not in defined(house.read(root, file)):
-            complaints.append("%s names %s, which %s does not define" % (DOCUMENT, function, file))
+    for document in (DOCUMENT,) + tuple(d for d in OTHERS if os.path.isfile(os.path.join(root, d))):
+        steps = STEP.findall(house.read(root, document))
+        if not steps:
+            complaints.append(document + " names no `file:function`")
+        for file, function in steps:
+            if not os.path.isfile(os.path.join(root, file)):
+                complaints.append("%s names %s, which is not there" % (document, file))
+            elif function not in defined(house.read(root, file)):
+                complaints.append("%s names %s, which %s does not define" % (document, function, file))
     return complaints
 
 
@@ -57,6 +59,8 @@ BAD = {
     "a function that is not there": {"core/x.c": CODE, DOCUMENT: "`core/x.c:helper`, `core/x.c:via_gone`\n"},
     "a function that is only declared": {"core/x.c": CODE, DOCUMENT: "`core/x.c:via_declared`\n"},
     "a function that is only called": {"core/x.c": CODE, DOCUMENT: "`core/x.c:call_only`\n"},
+    "another document's function that is not there": {
+        "core/x.c": CODE, DOCUMENT: "`core/x.c:helper`\n", OTHERS[0]: "`core/x.c:via_gone`\n"},
     "a document that names nothing": {DOCUMENT: "words\n"},
     "a document that is not there": {"core/x.c": CODE},
 }
