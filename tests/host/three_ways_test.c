@@ -306,7 +306,7 @@ static int finish(struct slot *s)
             r = serve(s);
         else if (r == 1) {
             s->busy[(int *)done.token - s->result] = false;
-            r = done.result;
+            r = s->iommu.waiting ? -VIA_EBUSY : done.result; /* strict: when a request has ended, nothing of it is left to be taken back */
         }
         if (r < 0)
             return r;
