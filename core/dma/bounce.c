@@ -382,6 +382,41 @@ static void bounce_unmap(struct via_dma *dma, struct via_mapping *m, uint32_t wr
             b, release(b, m->buf, m->buf_out, (unsigned)m->buf_out + m->buf_in, m->seg, m->seg + m->n_out + m->n_in, arrived(b, written)));
 }
 
+/* Bytes from the pool, on to where the last ones ended. */
+static void arrive_at(struct via_bounce *b, const struct via_span **to, size_t *at, uint64_t off, uint64_t len)
+{
+    while (len) {
+        size_t take = via_min64(len, (*to)->len - *at);
+        arrive(b, (char *)(*to)->ptr + *at, off, take);
+        off += take;
+        len -= take;
+        *at += take;
+        if (*at == (*to)->len) {
+            ++*to;
+            *at = 0;
+        }
+    }
+}
+
+void via_bounce_unmap_to(struct via_bounce *b, struct via_mapping *m, const struct via_span *in, unsigned n, uint32_t written)
+{
+    uint64_t left = n ? arrived(b, written) : 0;
+    const struct via_seg *end = m->seg + m->n_out + m->n_in;
+    size_t at = 0;
+    for (const struct via_seg *seg = m->seg + m->n_out; seg != end && left; seg++) {
+        uint64_t take = via_min64(seg->len, left);
+        arrive_at(b, &in, &at, seg->addr.v - b->pool->base, take);
+        left -= take;
+    }
+    b->stats.unmaps++;
+    uint32_t given = 0;
+    for (const struct via_seg *seg = m->seg; seg != end; seg++) {
+        const struct via_span whole = {NULL, seg->len};
+        given += release(b, &whole, 1, 1, seg, seg + 1, 0);
+    }
+    put_done(b, given);
+}
+
 static int bounce_sync(struct via_dma *dma, struct via_mapping *m, enum via_owner to, uint32_t written)
 {
     struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);

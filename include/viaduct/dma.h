@@ -161,6 +161,11 @@ struct via_bounce {
  * and m->cap small, may wait for an idle user's via_bounce_drain. More than the whole pool is -VIA_E2BIG.
  */
 VIA_MUST_USE int via_bounce_init(struct via_bounce *, struct via_pool *, unsigned queue, uint32_t cache_max);
+/*
+ * Unmap what has lost its buffers: m->buf is not looked at, so none of them may have been the pool's own. `in`: n spans of as many bytes,
+ * in other pieces perhaps, where the writable ones are now; written as for unmap. n 0: the answer is dropped.
+ */
+void via_bounce_unmap_to(struct via_bounce *, struct via_mapping *, const struct via_span *in, unsigned n, uint32_t written);
 /* Give the cached slots back to the pool. */
 void via_bounce_drain(struct via_bounce *);
 

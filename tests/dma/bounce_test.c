@@ -117,6 +117,64 @@ static void under_reporting_devices_get_all_copied_and_no_secret(void)
     down();
 }
 
+/* Buffers that were lost: what was written arrives in others, cut as these are, and all slots come back, whatever m->buf is by now. */
+static void an_answer_arrives_where_the_buffers_are_now(void)
+{
+    enum { LOST = 9000 + 1 + 5000 };
+    CHECK(up(64, 4));
+    for (unsigned written = 0; written <= LOST; written += 1003) {
+        struct via_span buf[] = {{page + 9, 3 * SLOT}, {page + 3 * SLOT + 4000, 9000}, {page + 8 * SLOT, 1}, {page + 10 * SLOT + 7, 5000}};
+        struct via_span now[] = {
+            {page + 20 * SLOT, 1}, {page + 21 * SLOT + 3, 9000}, {page + 30 * SLOT, 3}, {page + 40 * SLOT, LOST - 9004}};
+        struct via_mapping m = mapping();
+        static uint8_t data[LOST];
+        memset(page, 0x11, 64 * SLOT);
+        for (unsigned i = 0; i < LOST; i++)
+            data[i] = (uint8_t)(i % 251 + (i % 251 == 0x11));
+        CHECK_EQ(via_dma_map(&a.dma, buf, 1, 3, &m), 0);
+        CHECK(rig_put(&rig, seg + m.n_out, m.n_in, data, LOST));
+        memset(buf, 0, sizeof(buf));
+        via_bounce_unmap_to(&a, &m, now, 4, written);
+        unsigned at = 0, changed = 0;
+        for (unsigned i = 0; i < 4; i++)
+            for (size_t k = 0; k < now[i].len; k++, at++)
+                CHECK_EQ(((uint8_t *)now[i].ptr)[k], at < written ? data[at] : 0x11);
+        for (size_t k = 0; k < 64 * SLOT; k++)
+            changed += page[k] != 0x11;
+        CHECK_EQ(changed, written);
+        CHECK_EQ(a.stats.in_use, 0);
+        via_bounce_drain(&a);
+        CHECK_EQ(rig_free_slots(&rig), 64);
+    }
+    down();
+}
+
+static void an_answer_that_nobody_wants_arrives_nowhere(void)
+{
+    CHECK(up(64, 4));
+    for (unsigned quirk = 0; quirk < 2; quirk++) {
+        struct via_span buf[] = {{page, 100}, {page + SLOT, 5000}};
+        struct via_mapping m = mapping();
+        memset(page, 0x11, 64 * SLOT);
+        a.under_reports = quirk;
+        CHECK_EQ(via_dma_map(&a.dma, buf, 1, 1, &m), 0);
+        CHECK(rig_put(&rig, seg + m.n_out, m.n_in, (const uint8_t *)"answer", 6));
+        via_bounce_unmap_to(&a, &m, NULL, 0, 6);
+        for (size_t k = 0; k < 64 * SLOT; k++)
+            CHECK_EQ(page[k], 0x11);
+        via_bounce_drain(&a);
+        CHECK_EQ(rig_free_slots(&rig), 64);
+    }
+    struct via_span buf = {page, 5000}, now = {page + 10 * SLOT, 5000}; /* the quirk: all of it, cleared beforehand */
+    struct via_mapping m = mapping();
+    CHECK_EQ(via_dma_map(&a.dma, &buf, 0, 1, &m), 0);
+    CHECK(rig_put(&rig, seg, m.n_in, (const uint8_t *)"answer", 6));
+    via_bounce_unmap_to(&a, &m, &now, 1, 0);
+    for (unsigned i = 0; i < 5000; i++)
+        CHECK_EQ(page[10 * SLOT + i], i < 6 ? "answer"[i] : 0);
+    down();
+}
+
 static void pool_buffers_are_not_copied(void)
 {
     CHECK(up(64, 4));
@@ -443,6 +501,7 @@ static void segments_beyond_four_gigabytes(void)
 }
 
 TAP_MAIN(TEST(offsets_are_kept), TEST(only_what_was_written_comes_back), TEST(under_reporting_devices_get_all_copied_and_no_secret),
+         TEST(an_answer_arrives_where_the_buffers_are_now), TEST(an_answer_that_nobody_wants_arrives_nowhere),
          TEST(pool_buffers_are_not_copied), TEST(fragments_serve), TEST(adjacent_runs_merge), TEST(large_runs_are_whole),
          TEST(bad_buffers_are_refused), TEST(full_pool_is_back_pressure), TEST(what_comes_back_between_two_tries_is_seen),
          TEST(own_cache_is_used_up_first), TEST(cache_keeps_to_itself), TEST(sync_hands_to_and_fro),
