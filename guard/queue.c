@@ -7,13 +7,17 @@
 
 #define REAP_BATCH 256
 
-struct via_guard_request { /* a request of the guest on its way through the back-end */
+struct via_guard_request { /* a request of the guest on its way through the back-end; one for each that its pump has */
     struct via_req *req;
     struct via_mapping mapping;
-    struct via_guard_request *next;
-    uint8_t *answer; /* what the back-end wrote, while the guest's pages have to be found again */
-    uint32_t written;
+    uint32_t written; /* by the back-end */
+    bool kept;        /* it has answered, and the answer stays in the pool until the guest's pages are found again */
 };
+
+static struct via_guard_request *request_of(struct via_guard_queue *q, const struct via_req *req)
+{
+    return &q->request[req - req->pump->req];
+}
 
 /* A full pool and a full ring pass. A request that could never fit breaks its queue. */
 static int refused(struct via_guard_queue *q, int result, const struct via_req *req)
@@ -31,88 +35,69 @@ static int submit(struct via_device *device, struct via_req *req)
         via_req_abandon(req);
         return 0;
     }
-    struct via_guard_request *g = q->free;
-    if (!g)
-        return -VIA_EAGAIN;
+    struct via_guard_request *g = request_of(q, req);
     int r = via_dma_map(&q->bounce.dma, req->span, req->n_out, req->n_in, &g->mapping);
     if (r < 0)
         return refused(q, r, req);
     r = via_vq_add(&q->vq, g->mapping.seg, g->mapping.n_out, g->mapping.n_in, g);
     if (r < 0) {
-        via_dma_unmap(&q->bounce.dma, &g->mapping, 0);
+        via_bounce_unmap_to(&q->bounce, &g->mapping, NULL, 0, 0);
         return refused(q, r, req);
     }
-    q->free = g->next;
     g->req = req;
     return 0;
 }
 
 /* ------------------------------------------------------------------ answers */
 
-static void request_end(struct via_guard_queue *q, struct via_guard_request *g)
-{
-    free(g->answer);
-    g->answer = NULL;
-    g->req = NULL;
-    g->next = q->free;
-    q->free = g;
-}
-
-static void answered(struct via_guard_queue *q, struct via_guard_request *g, uint32_t written)
+static void answered(struct via_guard_queue *q, const struct via_guard_request *g)
 {
     q->requests++;
-    q->bytes_moved += g->req->chain.out_len + written;
-    via_req_complete(g->req, written);
-    request_end(q, g);
+    q->bytes_moved += g->req->chain.out_len + g->written;
+    via_req_complete(g->req, g->written);
+}
+
+static void forget(struct via_guard_queue *q, struct via_guard_request *g)
+{
+    g->kept = false;
+    via_bounce_unmap_to(&q->bounce, &g->mapping, NULL, 0, 0);
+    via_req_abandon(g->req);
 }
 
 /*
  * The guest took translations back while the back-end had the request. Its pages were not touched meanwhile, so nothing had to wait for the
- * back-end; but where the answer goes has to be found anew.
+ * back-end; but where the answer goes has to be found anew. Until then it stays in the pool, so that a guest which plays this game runs
+ * out of room by itself.
  */
 static void refreshed(struct via_device *device, struct via_req *req, int result)
 {
     struct via_guard_queue *q = via_container_of(device, struct via_guard_queue, device);
-    struct via_guard_request *g = q->of[req - req->pump->req];
-    if (result == 0) {
-        via_spans_write(req->span + req->n_out, req->n_in, 0, g->answer, g->written);
-        answered(q, g, g->written);
-    } else { /* the guest took its buffer away for good: there is nothing that it could be told */
-        via_req_abandon(req);
-        request_end(q, g);
+    struct via_guard_request *g = request_of(q, req);
+    if (result < 0) {
+        const struct via_fault *why = &req->pump->refusal;
+        (void)via_fault_set(&req->pump->fault, result, "a buffer was taken away for good while the back-end had its request", why->got,
+                            why->limit);
+        forget(q, g);
+        return;
     }
+    g->kept = false;
+    via_bounce_unmap_to(&q->bounce, &g->mapping, req->span + req->n_out, req->n_in, g->written);
+    answered(q, g);
 }
 
 static const struct via_device_ops device_ops = {.submit = submit, .refreshed = refreshed};
 
-/* Take the answer out of the pool, into memory of our own; then ask where it goes. */
-static void answer_keep(struct via_guard_queue *q, struct via_guard_request *g, uint32_t written)
+static void answer(struct via_guard_queue *q, struct via_guard_request *g, uint32_t written)
 {
-    struct via_mapping *m = &g->mapping;
-    size_t at = 0;
-    struct via_span *to = calloc(m->buf_out + m->buf_in + 1u, sizeof(*to));
-    g->answer = malloc(g->req->chain.in_len + 1);
-    if (!to || !g->answer) {
-        via_dma_unmap(&q->bounce.dma, m, 0);
-        via_req_abandon(g->req);
-        request_end(q, g);
-        free(to);
+    g->written = written;
+    if (!g->req->stale) {
+        via_dma_unmap(&q->bounce.dma, &g->mapping, written);
+        answered(q, g);
         return;
     }
-    for (unsigned i = 0; i < (unsigned)m->buf_out + m->buf_in; i++) {
-        to[i] = m->buf[i];
-        if (i >= m->buf_out) {
-            to[i].ptr = g->answer + at;
-            at += to[i].len;
-        }
-    }
-    m->buf = to;
-    via_dma_unmap(&q->bounce.dma, m, written);
-    free(to);
-    g->written = written;
-    q->of[g->req - g->req->pump->req] = g;
     int r = via_req_refresh(g->req);
-    if (r != -VIA_EAGAIN)
+    g->kept = r == -VIA_EAGAIN;
+    if (!g->kept)
         refreshed(&q->device, g->req, r);
 }
 
@@ -128,8 +113,8 @@ int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, 
         vq.indirect = NULL;
 
     unsigned n = cfg->num;
-    size_t slots = sizeof(struct via_vq_slot) * n, requests = sizeof(struct via_guard_request) * n, of = sizeof(*q->of) * n;
-    q->storage = calloc(1, slots + requests + of + sizeof(struct via_seg) * n * n);
+    size_t slots = sizeof(struct via_vq_slot) * n, requests = sizeof(struct via_guard_request) * n;
+    q->storage = calloc(1, slots + requests + sizeof(struct via_seg) * n * n);
     q->kick = via_event_create();
     q->call = via_event_create();
     if (!q->storage || q->kick < 0 || q->call < 0) {
@@ -137,16 +122,11 @@ int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, 
         return via_err_set(err, -VIA_ENOMEM, "queue %u: no memory or no descriptors left for a shadow ring", cfg->index);
     }
     vq.slot = q->storage;
-    struct via_guard_request *g = (void *)((char *)q->storage + slots);
-    q->of = (void *)((char *)g + requests);
-    q->request = g;
-    q->num = n;
-    struct via_seg *seg = (void *)((char *)q->of + of);
+    q->request = (void *)((char *)q->storage + slots);
+    struct via_seg *seg = (void *)((char *)q->request + requests);
     for (unsigned i = 0; i < n; i++) {
-        g[i].mapping.seg = seg + (size_t)n * i;
-        g[i].mapping.cap = (uint16_t)n;
-        g[i].next = q->free;
-        q->free = &g[i];
+        q->request[i].mapping.seg = seg + (size_t)n * i;
+        q->request[i].mapping.cap = (uint16_t)n;
     }
     r = via_vq_init(&q->vq, &vq);
     if (r == 0)
@@ -164,15 +144,11 @@ void via_guard_queue_close(struct via_guard_queue *q)
 {
     if (q->running) {
         struct via_guard_request *g;
-        while ((g = via_vq_detach(&q->vq))) {
-            via_dma_unmap(&q->bounce.dma, &g->mapping, 0);
-            via_req_abandon(g->req);
-        }
-        for (unsigned i = 0; i < q->num; i++)
-            if (q->request[i].answer) {
-                via_req_abandon(q->request[i].req);
-                request_end(q, &q->request[i]);
-            }
+        while ((g = via_vq_detach(&q->vq)))
+            forget(q, g);
+        for (unsigned i = 0; i < q->vq.cfg.num; i++)
+            if (q->request[i].kept)
+                forget(q, &q->request[i]);
         via_bounce_drain(&q->bounce);
     }
     q->running = false;
@@ -196,14 +172,8 @@ int via_guard_queue_reap(struct via_guard_queue *q)
     struct via_used_chain used;
     int n = 0, r = 0;
     while (n < REAP_BATCH && (r = via_vq_reap(&q->vq, &used)) > 0) {
-        struct via_guard_request *g = used.token;
         n++;
-        if (g->req->stale) {
-            answer_keep(q, g, used.written);
-        } else {
-            via_dma_unmap(&q->bounce.dma, &g->mapping, used.written);
-            answered(q, g, used.written);
-        }
+        answer(q, used.token, used.written);
     }
     if (r < 0)
         return via_fault_set(&q->fault, r, q->vq.fault.what, q->vq.fault.got, q->vq.fault.limit);

@@ -16,11 +16,8 @@ struct via_guard_queue {
     bool running;
     struct via_vq vq; /* the shadow ring */
     struct via_bounce bounce;
-    int kick, call; /* eventfds towards and from the back-end */
-    unsigned num;
-    struct via_guard_request *request; /* all of them */
-    struct via_guard_request *free;
-    struct via_guard_request **of; /* by the guest's request */
+    int kick, call;                    /* eventfds towards and from the back-end */
+    struct via_guard_request *request; /* by the number that the guest's request has in its pump */
     void *storage;
     struct via_fault fault;
     uint64_t requests, bytes_moved;

@@ -11,6 +11,8 @@
 
 #include "rig.h"
 
+#define RIG_BATCH 8u
+
 static unsigned count; /* a test that failed leaves its sockets behind, in nobody's way */
 
 /* ------------------------------------------------------------------ back-end */
@@ -70,6 +72,14 @@ static void lie(struct rig_back *b, struct via_req *req)
     }
 }
 
+static void answer_held(struct rig_back *b)
+{
+    while (b->n_held) {
+        struct via_req *req = b->held[--b->n_held];
+        via_req_complete(req, answer(req));
+    }
+}
+
 static int back_submit(struct via_device *device, struct via_req *req)
 {
     struct rig_back *b = via_container_of(device, struct rig_back, device);
@@ -79,6 +89,11 @@ static int back_submit(struct via_device *device, struct via_req *req)
         return 0;
     }
     b->held[b->n_held++] = req;
+    if (b->lie == RIG_LATE) {
+        if (b->n_held == RIG_BATCH)
+            answer_held(b);
+        return 0;
+    }
     lie(b, req);
     via_event_signal(b->server.ring[0].call);
     return 0;
@@ -141,6 +156,21 @@ static void back_stop(struct via_watch *w, uint32_t events)
     via_container_of(w, struct rig_back, stopper)->loop.stop = true;
 }
 
+static void back_order(struct via_watch *w, uint32_t events)
+{
+    struct rig_back *b = via_container_of(w, struct rig_back, order);
+    (void)events;
+    via_event_clear(w->fd);
+    if (atomic_exchange(&b->drop, false))
+        via_server_end(&b->server);
+    if (!atomic_exchange(&b->release, false))
+        return;
+    b->lie = RIG_HONEST;
+    answer_held(b);
+    for (unsigned i = 0; b->connected && i < RIG_QUEUES; i++)
+        via_server_completed(&b->server, i);
+}
+
 static void *back_run(void *arg)
 {
     struct rig_back *b = arg;
@@ -163,7 +193,9 @@ static bool back_open(struct rig_back *b, enum rig_lie how)
     via_loop_add_poller(&b->loop, &b->poller);
     b->listener = (struct via_watch){via_sock_listen(b->path, NULL), back_accept};
     b->stopper = (struct via_watch){via_event_create(), back_stop};
-    CHECK_OR_FALSE(b->listener.fd >= 0 && b->stopper.fd >= 0);
+    b->order = (struct via_watch){via_event_create(), back_order};
+    CHECK_OR_FALSE(b->listener.fd >= 0 && b->stopper.fd >= 0 && b->order.fd >= 0);
+    CHECK_OR_FALSE(via_loop_add(&b->loop, &b->order, EPOLLIN) == 0);
     CHECK_OR_FALSE(via_loop_add(&b->loop, &b->listener, EPOLLIN) == 0 && via_loop_add(&b->loop, &b->stopper, EPOLLIN) == 0);
     CHECK_OR_FALSE(pthread_create(&b->thread, NULL, back_run, b) == 0);
     return true;
@@ -176,6 +208,7 @@ static void back_close(struct rig_back *b)
     via_loop_close(&b->loop);
     close(b->listener.fd);
     close(b->stopper.fd);
+    close(b->order.fd);
     unlink(b->path);
 }
 
@@ -292,4 +325,16 @@ void rig_close(struct rig *r)
         tap_fail_eq(__FILE__, __LINE__, "via_guard_run", (intptr_t)result, 0);
     via_guard_close(r->guard);
     back_close(&r->back);
+}
+
+void rig_release(struct rig *r)
+{
+    r->back.release = true;
+    via_event_signal(r->back.order.fd);
+}
+
+void rig_drop(struct rig *r)
+{
+    r->back.drop = true;
+    via_event_signal(r->back.order.fd);
 }

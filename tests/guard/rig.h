@@ -23,7 +23,8 @@ enum rig_lie {
     RIG_INDEX_JUMPS,
     RIG_UNDER_WRITES, /* scribbles over all of its memory's pool part it was given, reports 3 bytes */
     RIG_DIES,         /* closes its connection with requests in flight */
-    RIG_SILENT,       /* never answers */
+    RIG_SILENT,       /* never answers, or when rig_release says so */
+    RIG_LATE,         /* answers when it has several, the last one first */
 };
 
 struct rig_back { /* a back-end on a thread of its own */
@@ -36,6 +37,8 @@ struct rig_back { /* a back-end on a thread of its own */
     struct via_req *held[RIG_NUM]; /* what is never to be answered */
     unsigned n_held;
     struct via_poller poller; /* lets go of them when the connection ends */
+    struct via_watch order;   /* from the test: release, drop */
+    _Atomic bool release, drop;
     bool connected;
     pthread_t thread;
     /* what it was given */
@@ -67,6 +70,8 @@ struct rig {
 
 bool rig_open(struct rig *, enum rig_lie, size_t pool_bytes); /* all but the guest's connection */
 void rig_close(struct rig *);
+void rig_release(struct rig *); /* the back-end answers all that it has held, the last one first, and is honest from now on */
+void rig_drop(struct rig *);    /* it closes its connection with all that it holds; it listens for another */
 bool rig_guest_open(struct rig *);
 void rig_guest_close(struct rig *);
 bool rig_ring_start(struct rig_guest *, unsigned index, uint16_t base);
