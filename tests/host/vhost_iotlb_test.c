@@ -343,6 +343,17 @@ static void a_ring_that_is_away_can_be_stopped(void)
     end();
 }
 
+/* A front-end that waits for the stop may not be able to answer anything else meanwhile. */
+static void a_ring_that_is_nowhere_stops_in_time(void)
+{
+    const uint64_t ring_0 = 0;
+    CHECK(away_with_answers());
+    paged_serve(&front, 30);
+    CHECK(raw_send(front.client.fd, VIA_VU_GET_VRING_BASE, &ring_0, sizeof(ring_0), NULL, 0));
+    CHECK(answered(3000));
+    end();
+}
+
 static void a_ring_that_is_away_can_be_reset(void)
 {
     CHECK(away_with_answers());
@@ -481,7 +492,7 @@ TAP_MAIN(TEST(a_scattered_ring_and_scattered_buffers), TEST(all_misses_of_all_re
          TEST(nothing_new_starts_under_an_invalidation_that_waits), TEST(a_wide_flush_forgets_everything),
          TEST(a_page_that_moved_is_read_where_it_is_now), TEST(the_rings_own_pages_go_while_it_runs),
          TEST(a_ring_that_waits_for_a_translation_stops_at_once), TEST(a_stop_lets_a_translation_come),
-         TEST(a_ring_that_is_away_can_be_stopped), TEST(a_ring_that_is_away_can_be_reset), TEST(a_ring_that_is_away_is_left),
-         TEST(memory_changes_under_a_translated_ring), TEST(bad_messages_are_refused_and_change_nothing),
+         TEST(a_ring_that_is_away_can_be_stopped), TEST(a_ring_that_is_nowhere_stops_in_time), TEST(a_ring_that_is_away_can_be_reset),
+         TEST(a_ring_that_is_away_is_left), TEST(memory_changes_under_a_translated_ring), TEST(bad_messages_are_refused_and_change_nothing),
          TEST(translations_before_features_are_refused), TEST(a_flood_of_updates_and_invalidations),
          TEST(an_area_in_pieces_that_are_not_pages_is_refused), TEST(a_front_end_that_goes_leaves_nothing_behind))
