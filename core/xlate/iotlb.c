@@ -107,7 +107,8 @@ static void clear(struct via_iotlb *t)
     uint32_t n = t->fresh ? t->fresh : 1; /* the first one, at least: all hints name it in the beginning */
     for (uint32_t i = 0; i < n; i++)
         t->entry[i] = (struct via_iotlb_entry){.start = 1, .last = 0};
-    via_tree_init(&t->tree, t->tree.node);
+    via_tree_pool_init(&t->nodes, t->nodes.node);
+    via_tree_init(&t->tree, &t->nodes);
     t->n = t->fresh = t->hand = 0;
     t->free = VIA_TREE_NONE;
 }
@@ -120,7 +121,7 @@ int via_iotlb_init(struct via_iotlb *t, uint32_t capacity, void *storage)
     *t = (struct via_iotlb){.xlate.ops = &iotlb_ops, .capacity = capacity};
     t->entry = (void *)at;
     t->hint = (void *)(at += entry_bytes(capacity));
-    t->tree.node = (void *)(at + hint_bytes(capacity));
+    t->nodes.node = (void *)(at + hint_bytes(capacity));
     t->mask = hint_pairs(capacity) - 1;
     t->factor = 0x9e3779b97f4a7c15u; /* 2^64 over the golden ratio; times 2^WHOLE and the number of pairs is what we want */
     for (uint64_t n = t->mask + 1; n < 1u << (64 - WHOLE); n *= 2)

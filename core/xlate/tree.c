@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The ordered index of the IOTLB: every node but the root at least half full, and the keys of inner nodes exact. */
+/* The ordered index of the IOTLB and of the virtual IOMMU: every node but the root at least half full, and the keys of inner nodes exact.
+ */
 #include <string.h>
 
 #include "tree.h"
@@ -28,11 +29,12 @@ static inline unsigned rank(const struct via_tree_node *node, uint64_t key)
 
 static uint32_t node_new(struct via_tree *t)
 {
-    uint32_t k = t->free;
+    struct via_tree_pool *pool = t->pool;
+    uint32_t k = pool->free;
     if (k != VIA_TREE_NONE)
-        t->free = t->node[k].next;
+        pool->free = t->node[k].next;
     else
-        k = t->fresh++;
+        k = pool->fresh++;
     struct via_tree_node *node = &t->node[k];
     memset(node->key, 0xff, sizeof(node->key));
     node->n = 0;
@@ -42,14 +44,25 @@ static uint32_t node_new(struct via_tree *t)
 
 static void node_free(struct via_tree *t, uint32_t k)
 {
-    t->node[k].next = t->free;
-    t->free = k;
+    t->node[k].next = t->pool->free;
+    t->pool->free = k;
 }
 
-void via_tree_init(struct via_tree *t, struct via_tree_node *storage)
+void via_tree_pool_init(struct via_tree_pool *pool, struct via_tree_node *storage)
 {
-    *t = (struct via_tree){.node = storage, .free = VIA_TREE_NONE};
+    *pool = (struct via_tree_pool){.node = storage, .free = VIA_TREE_NONE};
+}
+
+void via_tree_init(struct via_tree *t, struct via_tree_pool *pool)
+{
+    *t = (struct via_tree){.node = pool->node, .pool = pool};
     t->root = node_new(t);
+}
+
+void via_tree_end(struct via_tree *t)
+{
+    VIA_ASSERT(!t->height && !t->node[t->root].n);
+    node_free(t, t->root);
 }
 
 uint32_t via_tree_floor(const struct via_tree *t, uint64_t key)

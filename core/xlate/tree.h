@@ -16,9 +16,13 @@ struct via_tree_node {          /* three cache lines: keys in two, items in the 
     uint32_t unused;
 };
 
-/* Nodes that `items` keys can need at most. */
+/* Nodes that `items` keys in one tree can need at most; each further tree in the same pool takes one more. */
 size_t via_tree_nodes(uint32_t items);
-void via_tree_init(struct via_tree *, struct via_tree_node *storage);
+/* All nodes are free again, whatever trees there were. The pool stays where it is for as long as there are trees in it. */
+void via_tree_pool_init(struct via_tree_pool *, struct via_tree_node *storage);
+void via_tree_init(struct via_tree *, struct via_tree_pool *);
+/* Give the last node of an empty tree back to the pool; the tree is gone. */
+void via_tree_end(struct via_tree *);
 /* The item with the greatest key at or below `key`, and the one with the least key above it; VIA_TREE_NONE: there is none. */
 uint32_t via_tree_floor(const struct via_tree *, uint64_t key);
 uint32_t via_tree_above(const struct via_tree *, uint64_t key);

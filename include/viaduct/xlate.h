@@ -88,9 +88,14 @@ struct via_iotlb_entry { /* one that is not in use holds no address: start is ab
 };
 
 struct via_tree_node;
-struct via_tree { /* entries by their start; core/xlate/tree.h */
+struct via_tree_pool { /* nodes for one or several trees; core/xlate/tree.h */
     struct via_tree_node *node;
-    uint32_t root, height, free, fresh;
+    uint32_t free, fresh;
+};
+struct via_tree {               /* entries by their start; core/xlate/tree.h */
+    struct via_tree_node *node; /* the pool's */
+    uint32_t root, height;
+    struct via_tree_pool *pool;
 };
 
 struct via_iotlb {
@@ -104,6 +109,7 @@ struct via_iotlb {
     uint64_t factor, mask; /* of a page's hash */
     uint32_t (*hint)[2];   /* by a page's hash: entries that may hold it, 24 bits, and 8 more of the hash */
     struct via_tree tree;
+    struct via_tree_pool nodes; /* the IOTLB stays where it is: the tree knows where this is */
 };
 
 /*
