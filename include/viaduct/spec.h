@@ -5,7 +5,7 @@
 
 #include <viaduct/base.h>
 
-/* ------------------------------------------------------------------ feature bits (6, and 5.2.3 for blk) */
+/* ------------------------------------------------------------------ feature bits (6, 5.2.3 for blk, 5.13.3 for iommu) */
 
 enum via_feature {
     VIA_F_NOTIFY_ON_EMPTY = 24,
@@ -37,6 +37,14 @@ enum via_feature {
     VIA_BLK_F_MQ = 12,
     VIA_BLK_F_DISCARD = 13,
     VIA_BLK_F_WRITE_ZEROES = 14,
+
+    VIA_IOMMU_F_INPUT_RANGE = 0,
+    VIA_IOMMU_F_DOMAIN_RANGE = 1,
+    VIA_IOMMU_F_MAP_UNMAP = 2,
+    VIA_IOMMU_F_BYPASS = 3,
+    VIA_IOMMU_F_PROBE = 4,
+    VIA_IOMMU_F_MMIO = 5,
+    VIA_IOMMU_F_BYPASS_CONFIG = 6,
 };
 
 #define VIA_BIT(n) (UINT64_C(1) << (n))
@@ -139,6 +147,125 @@ struct via_blk_config { /* 5.2.4; all offsets are fixed, there is no padding */
     via_le32 max_secure_erase_sectors;
     via_le32 max_secure_erase_seg;
     via_le32 secure_erase_sector_alignment;
+};
+
+/* ------------------------------------------------------------------ IOMMU device (5.13) */
+
+enum via_iommu_queue { VIA_IOMMU_REQUESTQ = 0, VIA_IOMMU_EVENTQ = 1 };
+
+struct via_iommu_config { /* 5.13.4; ends are inclusive */
+    via_le64 page_size_mask;
+    via_le64 input_start, input_end;
+    via_le32 domain_start, domain_end;
+    via_le32 probe_size;
+    uint8_t bypass;
+    uint8_t reserved[3];
+};
+
+enum via_iommu_type {
+    VIA_IOMMU_T_ATTACH = 1,
+    VIA_IOMMU_T_DETACH = 2,
+    VIA_IOMMU_T_MAP = 3,
+    VIA_IOMMU_T_UNMAP = 4,
+    VIA_IOMMU_T_PROBE = 5,
+};
+
+enum via_iommu_status {
+    VIA_IOMMU_S_OK = 0,
+    VIA_IOMMU_S_IOERR = 1,
+    VIA_IOMMU_S_UNSUPP = 2,
+    VIA_IOMMU_S_DEVERR = 3,
+    VIA_IOMMU_S_INVAL = 4,
+    VIA_IOMMU_S_RANGE = 5,
+    VIA_IOMMU_S_NOENT = 6,
+    VIA_IOMMU_S_FAULT = 7,
+    VIA_IOMMU_S_NOMEM = 8,
+};
+
+struct via_iommu_head { /* 5.13.6 */
+    uint8_t type;
+    uint8_t reserved[3];
+};
+struct via_iommu_tail { /* 5.13.6; the device-writable part of a request, or its end */
+    uint8_t status;
+    uint8_t reserved[3];
+};
+
+#define VIA_IOMMU_ATTACH_F_BYPASS 1u
+struct via_iommu_attach { /* 5.13.6.3 */
+    struct via_iommu_head head;
+    via_le32 domain;
+    via_le32 endpoint;
+    via_le32 flags;
+    uint8_t reserved[4];
+    struct via_iommu_tail tail;
+};
+
+struct via_iommu_detach { /* 5.13.6.4 */
+    struct via_iommu_head head;
+    via_le32 domain;
+    via_le32 endpoint;
+    uint8_t reserved[8];
+    struct via_iommu_tail tail;
+};
+
+enum via_iommu_map_flags { VIA_IOMMU_MAP_F_READ = 1, VIA_IOMMU_MAP_F_WRITE = 2, VIA_IOMMU_MAP_F_MMIO = 4 };
+struct via_iommu_map { /* 5.13.6.5 */
+    struct via_iommu_head head;
+    via_le32 domain;
+    via_le64 virt_start, virt_end; /* inclusive */
+    via_le64 phys_start;
+    via_le32 flags;
+    struct via_iommu_tail tail;
+};
+
+struct via_iommu_unmap { /* 5.13.6.6 */
+    struct via_iommu_head head;
+    via_le32 domain;
+    via_le64 virt_start, virt_end;
+    uint8_t reserved[4];
+    struct via_iommu_tail tail;
+};
+
+struct via_iommu_probe { /* 5.13.6.7; the device-readable part; probe_size bytes of properties and a tail follow */
+    struct via_iommu_head head;
+    via_le32 endpoint;
+    uint8_t reserved[64];
+};
+
+union via_iommu_req { /* any request */
+    struct via_iommu_head head;
+    struct via_iommu_attach attach;
+    struct via_iommu_detach detach;
+    struct via_iommu_map map;
+    struct via_iommu_unmap unmap;
+    struct via_iommu_probe probe;
+};
+
+#define VIA_IOMMU_PROPERTY_TYPE 0xfffu /* the other bits of the word are reserved */
+enum via_iommu_property_type { VIA_IOMMU_PROBE_T_NONE = 0, VIA_IOMMU_PROBE_T_RESV_MEM = 1 };
+struct via_iommu_property { /* 5.13.6.7 */
+    via_le16 type;
+    via_le16 length; /* bytes that follow this header */
+};
+
+enum via_iommu_resv_mem_type { VIA_IOMMU_RESV_MEM_T_RESERVED = 0, VIA_IOMMU_RESV_MEM_T_MSI = 1 };
+struct via_iommu_resv_mem { /* 5.13.6.8.1 */
+    struct via_iommu_property head;
+    uint8_t subtype;
+    uint8_t reserved[3];
+    via_le64 start, end; /* inclusive */
+};
+
+enum via_iommu_fault_reason { VIA_IOMMU_FAULT_R_UNKNOWN = 0, VIA_IOMMU_FAULT_R_DOMAIN = 1, VIA_IOMMU_FAULT_R_MAPPING = 2 };
+enum via_iommu_fault_flags { VIA_IOMMU_FAULT_F_READ = 1, VIA_IOMMU_FAULT_F_WRITE = 2, VIA_IOMMU_FAULT_F_ADDRESS = 256 };
+struct via_iommu_fault { /* 5.13.6.9 */
+    uint8_t reason;
+    uint8_t reserved[3];
+    via_le32 flags;
+    via_le32 endpoint;
+    via_le32 reserved1;
+    via_le64 address;
 };
 
 #endif
