@@ -12,7 +12,8 @@ for room in ("dma", "ring", "xlate", "proto"):
 ALLOWED["driver"] = {"base", "spec", "dma", "ring", "proto"}
 ALLOWED["device"] = {"base", "spec", "ring", "xlate", "proto"}
 CORE = set(ALLOWED)
-HEADERS = {"iommu": "dma", "domain": "vhost"}  # public headers of a part of a room
+# public headers of a part of a room
+HEADERS = {"iommu": "dma", "domain": "vhost", "iommu_device": "device", "iommu_driver": "driver"}
 ALLOWED["host"] = CORE
 ALLOWED["vhost"] = CORE | {"host"}
 ALLOWED["guest"] = CORE
