@@ -66,7 +66,8 @@ void via_iova_quarantine(struct via_iova_space *, via_iova start, uint64_t pages
 
 /* ------------------------------------------------------------------ whoever programs the IOMMU */
 
-enum { VIA_IOMMU_READ = 1, VIA_IOMMU_WRITE = 2 }; /* what the device may do; virtio-iommu's own numbers (5.13.6.5) */
+/* What the device may do, and what kind of memory it is; virtio-iommu's own numbers (5.13.6.5). */
+enum { VIA_IOMMU_READ = 1, VIA_IOMMU_WRITE = 2, VIA_IOMMU_MMIO = 4 };
 
 struct via_domain;
 struct via_iommu_ops { /* addresses are of whole pages, `last` is inclusive; 0 or a negative VIA_E* */
