@@ -4,14 +4,6 @@
 
 static bool accepted(const struct via_iommu_device *d, enum via_feature bit) { return d->features & VIA_BIT(bit); }
 
-void via_iommu_answer(struct via_iommu_device *d, struct via_req *q, size_t before, uint8_t status)
-{
-    struct via_iommu_tail tail = {.status = status};
-    via_spans_write(q->span + q->n_out, q->n_in, before, &tail, sizeof(tail));
-    d->answers[status]++;
-    via_req_complete(q, (uint32_t)(before + sizeof(tail)));
-}
-
 /* ------------------------------------------------------------------ attach, detach */
 
 static bool zero(const uint8_t *bytes, size_t n)

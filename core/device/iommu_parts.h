@@ -44,8 +44,10 @@ struct via_iommu_mapping *via_iommu_mapping_at(const struct via_iommu_device *, 
 VIA_MUST_USE bool via_iommu_mapping_add(struct via_iommu_device *, struct via_iommu_domain *, const struct via_iommu_mapping *);
 void via_iommu_mapping_remove(struct via_iommu_device *, struct via_iommu_domain *, struct via_iommu_mapping *);
 
-/* ------------------------------------------------------------------ the end of accesses (iommu_revoke.c) */
+/* ------------------------------------------------------------------ answers, and the end of accesses (iommu_revoke.c) */
 
+/* Answer a request whose tail stands behind `before` writable bytes, which were filled. */
+void via_iommu_answer(struct via_iommu_device *, struct via_req *, size_t before, uint8_t status);
 /* Between start and end of a wait, revocations are added to it. It ends, and answers req (NULL: nobody), when the last of them has. */
 void via_iommu_wait_start(struct via_iommu_wait *, struct via_req *req);
 void via_iommu_wait_end(struct via_iommu_wait *);
@@ -55,8 +57,6 @@ void via_iommu_revoke(struct via_iommu_endpoint *, uint64_t start, uint64_t last
 /* ------------------------------------------------------------------ requests (iommu.c) */
 
 extern const struct via_device_ops via_iommu_request_ops;
-/* Answer a request whose tail stands behind `before` writable bytes, which were filled. */
-void via_iommu_answer(struct via_iommu_device *, struct via_req *, size_t before, uint8_t status);
 
 /* ------------------------------------------------------------------ faults (iommu_fault.c) */
 

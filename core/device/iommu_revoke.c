@@ -5,6 +5,14 @@
  */
 #include "iommu_parts.h"
 
+void via_iommu_answer(struct via_iommu_device *d, struct via_req *q, size_t before, uint8_t status)
+{
+    struct via_iommu_tail tail = {.status = status};
+    via_spans_write(q->span + q->n_out, q->n_in, before, &tail, sizeof(tail));
+    d->answers[status]++;
+    via_req_complete(q, (uint32_t)(before + sizeof(tail)));
+}
+
 void via_iommu_wait_start(struct via_iommu_wait *w, struct via_req *req)
 {
     w->req = req;

@@ -2,6 +2,8 @@
 /* The pump: from a chain on the ring to a request with spans, and from a completed request back to the ring. */
 #include "pump_parts.h"
 
+#define CROWDED 4u /* from so many on, others leave the room to the eldest */
+
 size_t via_pump_bytes(unsigned num, unsigned span_extra, bool misses)
 {
     size_t spans = (size_t)num * ((size_t)num + span_extra), segs = misses ? (size_t)num * num : num;
@@ -35,26 +37,11 @@ int via_pump_init(struct via_pump *p, const struct via_dq_cfg *cfg, struct via_x
     return 0;
 }
 
-void via_req_release(struct via_req *r)
-{
-    r->state = VIA_REQ_FREE;
-    r->next = r->pump->free;
-    r->pump->free = r;
-}
-
 /* The queue broke while it was popping. */
 static int pump_broken(struct via_pump *p)
 {
     const struct via_fault *f = &p->dq.fault;
     return via_fault_set(&p->fault, -VIA_EPROTO, f->what, f->got, f->limit);
-}
-
-int via_req_break(struct via_req *r, const char *what, uint64_t got, uint64_t limit)
-{
-    struct via_pump *p = r->pump;
-    via_dq_refuse(&p->dq, what, got, limit);
-    via_req_release(r);
-    return via_fault_set(&p->fault, -VIA_EPROTO, what, got, limit);
 }
 
 /* ------------------------------------------------------------------ from the ring to the device */
@@ -87,22 +74,6 @@ static int translate_failed(struct via_req *r, const struct via_seg *seg, unsign
     return via_req_break(r, "a request's buffers lie in more pieces of memory than a request may have", n, p->span_cap);
 }
 
-int via_req_translate(struct via_req *r)
-{
-    struct via_pump *p = r->pump;
-    const struct via_chain *c = &r->chain;
-    int out = via_xlate_map(p->xlate, c->seg, c->n_out, VIA_PERM_R, r->span, p->span_cap);
-    if (out < 0)
-        return out;
-    int in = via_xlate_map(p->xlate, c->seg + c->n_out, c->n_in, VIA_PERM_W, r->span + out, p->span_cap - (unsigned)out);
-    if (in < 0)
-        return in;
-    r->n_out = (uint16_t)out;
-    r->n_in = (uint16_t)in;
-    r->stale = false;
-    return 0;
-}
-
 static int untranslated(struct via_req *r, int why)
 {
     struct via_pump *p = r->pump;
@@ -133,13 +104,44 @@ static int submit(struct via_req *r)
     return via_req_break(r, "the device can't make sense of a request", r->chain.out_len, r->chain.in_len);
 }
 
-int via_req_advance(struct via_req *r)
+static int advance(struct via_req *r)
 {
     int rc = r->chain.table.len ? fetch_table(r) : 0;
     if (rc != 0)
         return rc;
     rc = via_req_translate(r);
     return rc < 0 ? untranslated(r, rc) : submit(r);
+}
+
+/* Does the eldest lose its translations to the others' again and again? */
+static bool crowded(const struct via_pump *p) { return p->waiting && p->waiting->rounds >= CROWDED; }
+
+static int go_on(struct via_pump *p, unsigned *n)
+{
+    uint64_t changes = p->misses->changes;
+    int fate = VIA_FATE_TAKEN;
+    if (p->looked == changes)
+        return fate;
+    for (p->cursor = &p->waiting; fate > 0 && *p->cursor;) {
+        struct via_req *r = *p->cursor;
+        if (p->cursor != &p->waiting && crowded(p))
+            return VIA_FATE_STOP;
+        if (!via_misses_pending(p->misses, r->wait)) {
+            via_req_unlink(r);
+            if (r->state == VIA_REQ_STALLED) {
+                via_req_resume(r);
+            } else {
+                fate = r->doomed ? via_req_farewell(r) : advance(r);
+                *n += fate == VIA_FATE_TAKEN;
+            }
+            if (*p->cursor != r) /* it does not wait any more */
+                continue;
+        }
+        p->cursor = &r->next;
+    }
+    if (fate > 0)
+        p->looked = changes;
+    return fate;
 }
 
 /* The fate of the next chain on the ring; VIA_FATE_STOP: there is none. */
@@ -159,14 +161,14 @@ static int pump_next(struct via_pump *p)
     r->rounds = 0;
     r->reached = 0;
     r->position = p->popped++;
-    return via_req_advance(r);
+    return advance(r);
 }
 
 static int offer_parked(struct via_pump *p)
 {
     struct via_req *r = p->parked;
     p->parked = NULL;
-    return r->stale ? via_req_advance(r) : submit(r);
+    return r->stale ? advance(r) : submit(r);
 }
 
 int via_pump_run(struct via_pump *p, unsigned budget)
@@ -178,7 +180,7 @@ int via_pump_run(struct via_pump *p, unsigned budget)
         n += fate == VIA_FATE_TAKEN;
     }
     if (fate > 0 && p->waiting)
-        fate = via_pump_go_on(p, &n);
+        fate = go_on(p, &n);
     if (p->dq.broken)
         return -VIA_EPROTO;
     if (p->away)
@@ -232,15 +234,4 @@ void via_req_complete(struct via_req *r, uint32_t written)
     }
     via_dq_push(&p->dq, r->chain.head, written);
     via_req_release(r);
-}
-
-void via_req_abandon(struct via_req *r)
-{
-    struct via_pump *p = r->pump;
-    VIA_ASSERT(r->state != VIA_REQ_FREE);
-    if (r->state == VIA_REQ_WAITING || r->state == VIA_REQ_STALLED)
-        via_req_unlink(r);
-    if (p->parked == r)
-        p->parked = NULL;
-    (void)via_req_break(r, "the device gave up a request, whatever it was to ask is gone", 0, 0);
 }

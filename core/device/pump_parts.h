@@ -18,22 +18,22 @@ enum via_req_state {
 /* What became of a request. Failures are the queue's: it is broken, and the request is gone. */
 enum via_req_fate { VIA_FATE_STOP = 0, VIA_FATE_TAKEN = 1, VIA_FATE_WAITS = 2 };
 
-/* pump.c */
+/* request.c */
 void via_req_release(struct via_req *);
 /* Break the queue over a request: it is in flight no longer, and the driver never sees it used. -VIA_EPROTO. */
 int via_req_break(struct via_req *, const char *what, uint64_t got, uint64_t limit);
 /* Segments to spans. 0, or as via_xlate_map. */
 VIA_MUST_USE int via_req_translate(struct via_req *);
-/* Fetch, translate and submit, as far as it goes. */
-VIA_MUST_USE int via_req_advance(struct via_req *);
 
 /* wait.c */
 /* It lacks a translation of out readable and in writable segments: it waits, or is refused. */
 VIA_MUST_USE int via_req_lacks(struct via_req *, const struct via_seg *, unsigned out, unsigned in);
 /* It may not have its memory: the device answers it with an error, or the queue breaks. */
 VIA_MUST_USE int via_req_refuse(struct via_req *, const char *what, uint64_t got, uint64_t limit);
+/* It was refused its memory, and waits for the end of it alone: whether the device can answer it now. */
+VIA_MUST_USE int via_req_farewell(struct via_req *);
 void via_req_unlink(struct via_req *); /* out of the list of those that wait */
-/* Go on with those that wait. Adds to *n those that the device took. VIA_FATE_TAKEN: those behind them may go on. */
-VIA_MUST_USE int via_pump_go_on(struct via_pump *, unsigned *n);
+/* What the device holds has waited to be translated anew; it is in no list. */
+void via_req_resume(struct via_req *);
 
 #endif

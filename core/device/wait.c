@@ -2,8 +2,7 @@
 /* Requests and translations: those that wait for some, those that are refused some, and those whose translations are gone. */
 #include "pump_parts.h"
 
-#define ROUNDS 8u  /* times that a request may lose a translation again, and get no further by it */
-#define CROWDED 4u /* from so many on, others leave the room to the eldest */
+#define ROUNDS 8u /* times that a request may lose a translation again, and get no further by it */
 
 /* ------------------------------------------------------------------ the list */
 
@@ -147,7 +146,7 @@ static void note_refusal(struct via_req *r, const char *what, uint64_t got, uint
 /*
  * Its last writable byte is where devices answer: that is waited for, be the rest out of reach. Then the device has it, or can't answer it.
  */
-static int farewell(struct via_req *r)
+int via_req_farewell(struct via_req *r)
 {
     struct via_pump *p = r->pump;
     const struct via_chain *c = &r->chain;
@@ -176,7 +175,7 @@ int via_req_refuse(struct via_req *r, const char *what, uint64_t got, uint64_t l
         return via_req_break(r, what, got, limit);
     r->doomed = true;
     r->rounds = 0;
-    return farewell(r);
+    return via_req_farewell(r);
 }
 
 /* ------------------------------------------------------------------ going on */
@@ -210,44 +209,13 @@ int via_req_refresh(struct via_req *r)
     return rc;
 }
 
-static void resume(struct via_req *r)
+void via_req_resume(struct via_req *r)
 {
     struct via_device *d = r->pump->device;
     r->state = VIA_REQ_TAKEN;
     int rc = refresh(r);
     if (rc != -VIA_EAGAIN)
         d->ops->refreshed(d, r, rc);
-}
-
-/* Does the eldest lose its translations to the others' again and again? */
-static bool crowded(const struct via_pump *p) { return p->waiting && p->waiting->rounds >= CROWDED; }
-
-int via_pump_go_on(struct via_pump *p, unsigned *n)
-{
-    uint64_t changes = p->misses->changes;
-    int fate = VIA_FATE_TAKEN;
-    if (p->looked == changes)
-        return fate;
-    for (p->cursor = &p->waiting; fate > 0 && *p->cursor;) {
-        struct via_req *r = *p->cursor;
-        if (p->cursor != &p->waiting && crowded(p))
-            return VIA_FATE_STOP;
-        if (!via_misses_pending(p->misses, r->wait)) {
-            via_req_unlink(r);
-            if (r->state == VIA_REQ_STALLED) {
-                resume(r);
-            } else {
-                fate = r->doomed ? farewell(r) : via_req_advance(r);
-                *n += fate == VIA_FATE_TAKEN;
-            }
-            if (*p->cursor != r) /* it does not wait any more */
-                continue;
-        }
-        p->cursor = &r->next;
-    }
-    if (fate > 0)
-        p->looked = changes;
-    return fate;
 }
 
 /* ------------------------------------------------------------------ translations go */
@@ -278,6 +246,17 @@ bool via_pump_revoke(struct via_pump *p, via_iova start, via_iova last)
         r->reached = 0;
     }
     return held;
+}
+
+void via_req_abandon(struct via_req *r)
+{
+    struct via_pump *p = r->pump;
+    VIA_ASSERT(r->state != VIA_REQ_FREE);
+    if (r->state == VIA_REQ_WAITING || r->state == VIA_REQ_STALLED)
+        via_req_unlink(r);
+    if (p->parked == r)
+        p->parked = NULL;
+    (void)via_req_break(r, "the device gave up a request, whatever it was to ask is gone", 0, 0);
 }
 
 /* ------------------------------------------------------------------ a queue that is being stopped */

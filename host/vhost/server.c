@@ -7,9 +7,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 #define MESSAGES_A_ROUND 16u /* a flood of messages keeps no ring from its turn */
+#define STOP_LIMIT_MS 1000u  /* for translations, while a ring is to stop */
 #define POLLS_A_LOOK 8u      /* polling passes, with translations but none asked for, after which the socket gets a look */
 
 unsigned via_server_inflight(const struct via_server *s)
@@ -23,168 +24,6 @@ unsigned via_server_inflight(const struct via_server *s)
 
 /* ------------------------------------------------------------------ actions */
 
-/* Rings whose requests must all have ended before the action can be done. */
-static bool concerns(const struct via_back_action *act, unsigned index)
-{
-    switch (act->what) {
-    case VIA_BACK_RING_STOP:
-        return act->index == index;
-    case VIA_BACK_MEM_TABLE:
-    case VIA_BACK_MEM_REMOVE:
-    case VIA_BACK_RESET:
-        return true;
-    case VIA_BACK_STATUS:
-        return act->value == 0;
-    default:
-        return false;
-    }
-}
-
-static bool memory_goes(const struct via_back_action *act) { return act->what == VIA_BACK_MEM_TABLE || act->what == VIA_BACK_MEM_REMOVE; }
-
-/* What only waits for translations needs no memory yet, and can be put back, or fails, when its ring is to end. */
-static bool ring_busy(struct via_server *s, struct via_server_ring *r, const struct via_back_action *act)
-{
-    if (!s->iotlb.on)
-        return via_pump_inflight(&r->pump);
-    if (memory_goes(act))
-        return via_pump_revoke(&r->pump, (via_iova){0}, (via_iova){UINT64_MAX});
-    if (act->what == VIA_BACK_RING_STOP)
-        (void)via_pump_withdraw(&r->pump, r->broken);
-    else
-        via_server_iotlb_abandon(s);
-    return via_pump_inflight(&r->pump);
-}
-
-static bool must_wait(struct via_server *s, const struct via_back_action *act)
-{
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running && concerns(act, i) && ring_busy(s, &s->ring[i], act))
-            return true;
-    return false;
-}
-
-static int memory_replace(struct via_server *s, const struct via_back_action *act, struct via_err *err)
-{
-    int result = 0;
-    via_server_memory_clear(s);
-    for (unsigned i = 0; i < act->n && result == 0; i++)
-        result = via_server_region_add(s, &act->region[i], act->fd[i], err);
-    return result;
-}
-
-static int memory_change(struct via_server *s, const struct via_back_action *act, struct via_err *err)
-{
-    int result;
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        via_server_ring_flush(&s->ring[i]);
-    if (act->what == VIA_BACK_MEM_TABLE)
-        result = memory_replace(s, act, err);
-    else if (act->what == VIA_BACK_MEM_ADD)
-        result = via_server_region_add(s, &act->region[0], act->fd[0], err);
-    else
-        result = via_server_region_remove(s, &act->region[0], err);
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        via_server_ring_moved(&s->ring[i]);
-    for (unsigned i = 0; i < act->n; i++)
-        if (act->fd[i] >= 0)
-            close(act->fd[i]);
-    return result;
-}
-
-static int config_access(struct via_server *s, const struct via_back_action *act, struct via_err *err)
-{
-    int result = -VIA_ENOTSUP;
-    if (act->what == VIA_BACK_CONFIG_GET)
-        result = s->ops->config_get(s, act->offset, act->config, act->len);
-    else if (s->ops->config_set)
-        result = s->ops->config_set(s, act->offset, act->config, act->len);
-    if (result < 0)
-        return via_err_set(err, result, "the device's config space can't be %s (offset %u, %u bytes)",
-                           act->what == VIA_BACK_CONFIG_GET ? "read there" : "written there", act->offset, act->len);
-    return 0;
-}
-
-static int notifier_change(struct via_server *s, const struct via_back_action *act, struct via_err *err)
-{
-    bool call = act->what == VIA_BACK_RING_CALL;
-    struct via_server_ring *r = &s->ring[act->index];
-    via_server_fd_put(call ? &r->call : &r->err, act->fd[0]);
-    return via_server_fd_check(act->fd[0], call ? "call" : "error", act->index, err);
-}
-
-/* Front-ends tell nothing of what is unmapped while no ring runs: nothing known then may be believed later. */
-static void ring_stop(struct via_server *s, struct via_server_ring *r)
-{
-    bool others = false;
-    via_server_ring_stop(r);
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        others |= s->ring[i].running;
-    if (!others)
-        via_server_iotlb_empty(s);
-}
-
-static int features_change(struct via_server *s, uint64_t accepted, struct via_err *err)
-{
-    via_server_iotlb_close(s);
-    if (s->ops->features)
-        s->ops->features(s, accepted);
-    return accepted & VIA_BIT(VIA_F_ACCESS_PLATFORM) ? via_server_iotlb_open(s, err) : 0;
-}
-
-static void rings_stop(struct via_server *s)
-{
-    for (unsigned i = 0; i < s->cfg.queues; i++) {
-        via_server_ring_flush(&s->ring[i]);
-        s->back.ring[i].base = via_server_ring_base(&s->ring[i]); /* asked for after a reset, too */
-        ring_stop(s, &s->ring[i]);
-    }
-}
-
-static int perform(struct via_server *s, const struct via_back_action *act, uint64_t *value, struct via_err *err)
-{
-    struct via_server_ring *r = &s->ring[act->index];
-    switch (act->what) {
-    case VIA_BACK_NOTHING:
-    case VIA_BACK_RING_ENABLE: /* the session's flag is what a ring looks at */
-        return 0;
-    case VIA_BACK_FEATURES:
-        return features_change(s, act->value, err);
-    case VIA_BACK_MEM_TABLE:
-    case VIA_BACK_MEM_ADD:
-    case VIA_BACK_MEM_REMOVE:
-        return memory_change(s, act, err);
-    case VIA_BACK_RING_START:
-        if (act->value)
-            via_server_ring_kick_put(r, act->fd[0]);
-        return via_server_ring_start(r, err);
-    case VIA_BACK_RING_KICK:
-        via_server_ring_kick_put(r, act->fd[0]);
-        return r->running ? via_server_ring_watch(r, err) : 0;
-    case VIA_BACK_RING_STOP:
-        via_server_ring_flush(r);
-        *value = via_server_ring_base(r);
-        ring_stop(s, r);
-        return 0;
-    case VIA_BACK_RING_CALL:
-    case VIA_BACK_RING_ERR:
-        return notifier_change(s, act, err);
-    case VIA_BACK_CONFIG_GET:
-    case VIA_BACK_CONFIG_SET:
-        return config_access(s, act, err);
-    case VIA_BACK_STATUS:
-        if (act->value == 0)
-            rings_stop(s);
-        return 0;
-    case VIA_BACK_RESET:
-        rings_stop(s);
-        return 0;
-    case VIA_BACK_REQ_FD:
-        return via_server_ask_open(s, act->fd[0], err);
-    }
-    __builtin_unreachable();
-}
-
 /* A refusal that leaves everything as it was, and that the front-end is told, need not end the connection. */
 static bool survivable(enum via_back_do what)
 {
@@ -197,7 +36,7 @@ static void action_do(struct via_server *s, const struct via_back_action *act)
     struct via_vu_msg reply;
     enum via_back_do what = act->what;
     uint64_t value = 0;
-    int result = perform(s, act, &value, &err);
+    int result = via_server_perform(s, act, &value, &err);
     bool told = via_back_done(&s->back, result, value, &reply);
     if (result == 0 && s->back.fault.what) /* the session's own refusal */
         (void)via_err_fault(&err, 0, "the front-end", &s->back.fault);
@@ -237,7 +76,7 @@ static bool session_message(struct via_server *s)
         via_server_fail(s, &err);
         return false;
     }
-    if (!must_wait(s, act)) {
+    if (!via_server_must_wait(s, act)) {
         action_do(s, act);
         return !s->ending;
     }
@@ -260,7 +99,7 @@ static bool socket_message(struct via_server *s)
         return false;
     }
     if (s->rx.msg.request == VIA_VU_IOTLB_MSG) {
-        bool more = via_server_iotlb_message(s, &s->rx.msg);
+        bool more = via_server_fence_message(s, &s->rx.msg);
         via_vu_close_fds(&s->rx.msg);
         return more;
     }
@@ -280,18 +119,43 @@ static void socket_round(struct via_server *s)
         via_server_pause(s);
 }
 
-bool via_server_drained(struct via_server *s)
-{
-    socket_round(s);
-    return s->drained;
-}
-
 static void socket_ready(struct via_watch *w, uint32_t events)
 {
     struct via_server *s = via_container_of(w, struct via_server, watch);
     (void)events; /* a hang-up shows when all that came before it has been read */
     socket_round(s);
-    via_server_iotlb_settle(s);
+    via_server_fence_settle(s);
+}
+
+/* Answers to what was asked. An UPDATE may be on its way before one: it is judged when the socket has been read to its end. */
+static void answers(struct via_server *s)
+{
+    bool any = false;
+    for (unsigned i = 0; i < MESSAGES_A_ROUND && via_server_ask_take(s); i++) {
+        socket_round(s);
+        if (!s->drained)
+            break;
+        via_server_ask_judge(s);
+        any = true;
+    }
+    if (any)
+        via_server_fence_settle(s);
+}
+
+static void answers_ready(struct via_watch *w, uint32_t events)
+{
+    (void)events;
+    answers(via_container_of(w, struct via_server, asks.watch));
+}
+
+static void timer_ready(struct via_watch *w, uint32_t events)
+{
+    struct via_server *s = via_container_of(w, struct via_server, asks.timer);
+    /* A front-end that waits for a ring to stop may not be able to answer meanwhile. */
+    uint64_t limit = s->waiting ? STOP_LIMIT_MS : s->cfg.miss_limit_ms ? s->cfg.miss_limit_ms : VIA_SERVER_MISS_LIMIT_MS;
+    (void)events;
+    if (via_server_ask_tick(s, limit))
+        via_server_fence_overdue(s, limit);
 }
 
 static int socket_resume(struct via_server *s, struct via_err *err)
@@ -313,21 +177,21 @@ static int socket_resume(struct via_server *s, struct via_err *err)
 static bool server_due(struct via_server *s)
 {
     if (s->ending) {
-        via_server_iotlb_abandon(s);
+        via_server_fence_abandon(s);
         return via_server_inflight(s) == 0;
     }
     if (s->iotlb.fencing)
-        return via_server_iotlb_fenced(s);
-    return s->waiting && !must_wait(s, s->waiting);
+        return via_server_fence_clear(s);
+    return s->waiting && !via_server_must_wait(s, s->waiting);
 }
 
 /* What was waited for is there: go on, and read on. */
 static void server_go_on(struct via_server *s)
 {
     struct via_err err;
-    if (s->iotlb.fencing && via_server_iotlb_fenced(s))
-        via_server_iotlb_release(s);
-    if (s->waiting && !must_wait(s, s->waiting)) {
+    if (s->iotlb.fencing && via_server_fence_clear(s))
+        via_server_fence_release(s);
+    if (s->waiting && !via_server_must_wait(s, s->waiting)) {
         const struct via_back_action *act = s->waiting;
         s->waiting = NULL;
         action_do(s, act);
@@ -351,10 +215,10 @@ static bool server_listen(struct via_server *s)
         return false;
     socket_round(s);
     if (s->asks.n)
-        via_server_ask_answers(s);
+        answers(s);
     bool any = s->iotlb.updates + s->iotlb.invalidations != before;
     if (any || unasked(s))
-        via_server_iotlb_settle(s);
+        via_server_fence_settle(s);
     return any;
 }
 
@@ -397,7 +261,7 @@ void via_server_close(struct via_server *s)
     s->open = false;
     via_server_pause(s);
     via_loop_remove_poller(s->loop, &s->poller);
-    rings_stop(s);
+    via_server_rings_stop(s);
     for (unsigned i = 0; i < s->cfg.queues; i++) {
         via_server_fd_put(&s->ring[i].call, -1);
         via_server_fd_put(&s->ring[i].err, -1);
@@ -441,7 +305,7 @@ int via_server_open(struct via_server *s, const struct via_server_ops *ops, cons
     for (unsigned i = 0; i < VIA_BACK_QUEUES_MAX; i++)
         s->ring[i] = (struct via_server_ring){.server = s, .index = i, .kick = -1, .call = -1, .err = -1, .watch.fd = -1};
     via_sock_rx_init(&s->rx);
-    via_server_ask_init(s);
+    via_server_ask_init(s, answers_ready, timer_ready);
     via_memmap_init(&s->map);
     s->poller = (struct via_poller){.poll = server_poll, .arm = server_arm};
     via_loop_add_poller(loop, &s->poller);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 #define PIECES 160u /* the largest area, page by page */
 
@@ -131,27 +131,4 @@ int via_server_area_find(struct via_server_ring *r, struct via_dq_cfg *cfg, stru
     cfg->avail = at[1];
     cfg->used = at[2];
     return 0;
-}
-
-void via_server_ring_moved(struct via_server_ring *r)
-{
-    struct via_server *s = r->server;
-    struct via_dq_cfg cfg;
-    struct via_err err;
-    if (!r->running)
-        return;
-    bool was_lost = r->lost;
-    int result = via_server_area_find(r, &cfg, &err);
-    if (result == 0)
-        result = via_pump_here(&r->pump, cfg.desc, cfg.avail, cfg.used);
-    r->lost = result < 0;
-    if (!r->lost)
-        return;
-    via_pump_away(&r->pump);
-    if (result == -VIA_EAGAIN)
-        return;
-    if (s->iotlb.on) /* the answer was no: it will not become another by waiting */
-        via_server_ring_broken(s, r->index, err.text);
-    else if (!was_lost)
-        via_server_warn(s, &err);
 }

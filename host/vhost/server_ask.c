@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "../clock.h"
-#include "server.h"
+#include "server_parts.h"
 
 #define ROUND 64u /* misses in one system call */
 #define TICK_NS 250000000
@@ -145,20 +145,7 @@ static void channel_bad(struct via_server *s, const struct via_err *why)
     via_server_fail(s, &err);
 }
 
-/* One answer was received; all that the front-end sent before it has been read. */
-static void answer_judge(struct via_server *s, uint64_t value)
-{
-    struct via_server_asks *a = &s->asks;
-    struct via_server_ask ask = *due_at(a, 0);
-    (void)value; /* without an UPDATE, a yes is no better than a no */
-    a->first = (a->first + 1) % VIA_SERVER_MISSES;
-    a->n--;
-    via_misses_refuse(&s->iotlb.misses, (via_iova){ask.page}, ask.asked_ns);
-    (void)via_misses_again(&s->iotlb.misses, ask.asked_ns);
-}
-
-/* True: an answer is in hand. */
-static bool answer_take(struct via_server *s)
+bool via_server_ask_take(struct via_server *s)
 {
     struct via_server_asks *a = &s->asks;
     struct via_err err = {.text = ""};
@@ -185,66 +172,42 @@ static bool answer_take(struct via_server *s)
     return a->stashed;
 }
 
-void via_server_ask_answers(struct via_server *s)
+void via_server_ask_judge(struct via_server *s)
 {
     struct via_server_asks *a = &s->asks;
-    bool any = false;
-    for (unsigned i = 0; i < ROUND && answer_take(s); i++) {
-        if (!via_server_drained(s)) /* an UPDATE may be on its way */
-            break;
-        a->stashed = false;
-        if (a->n && s->iotlb.on)
-            answer_judge(s, 0);
-        any = true;
-    }
-    if (any)
-        via_server_iotlb_settle(s);
-}
-
-static void answers_ready(struct via_watch *w, uint32_t events)
-{
-    struct via_server_asks *a = via_container_of(w, struct via_server_asks, watch);
-    (void)events;
-    via_server_ask_answers(via_container_of(a, struct via_server, asks));
+    struct via_server_ask ask = *due_at(a, 0);
+    a->stashed = false;
+    if (a->n == 0)
+        return;
+    a->first = (a->first + 1) % VIA_SERVER_MISSES;
+    a->n--;
+    if (!s->iotlb.on)
+        return;
+    via_misses_refuse(&s->iotlb.misses, (via_iova){ask.page}, ask.asked_ns); /* without an UPDATE, a yes is no better than a no */
+    (void)via_misses_again(&s->iotlb.misses, ask.asked_ns);
 }
 
 /* ------------------------------------------------------------------ time */
 
-static void overdue(struct via_server *s, uint64_t limit_ms)
+bool via_server_ask_tick(struct via_server *s, uint64_t limit_ms)
 {
-    char why[160];
-    snprintf(why, sizeof(why), "the front-end has not answered for %" PRIu64 " ms where its addresses lead to: is it still there?",
-             limit_ms);
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running && (s->ring[i].pump.waiting || s->ring[i].lost))
-            via_server_ring_broken(s, i, why);
-    via_server_iotlb_give_up(s);
-}
-
-static void timer_ready(struct via_watch *w, uint32_t events)
-{
-    struct via_server_asks *a = via_container_of(w, struct via_server_asks, timer);
-    struct via_server *s = via_container_of(a, struct via_server, asks);
+    struct via_server_asks *a = &s->asks;
     uint64_t times, oldest = s->iotlb.on ? via_misses_oldest(&s->iotlb.misses) : UINT64_MAX, now = now_ns();
-    (void)events;
-    (void)!read(w->fd, &times, sizeof(times));
-    /* A front-end that waits for a ring to stop may not be able to answer meanwhile. */
-    uint64_t limit = s->waiting ? STOP_LIMIT_MS : s->cfg.miss_limit_ms ? s->cfg.miss_limit_ms : VIA_SERVER_MISS_LIMIT_MS;
-    if (oldest != UINT64_MAX && now > oldest && now - oldest > limit * 1000000)
-        overdue(s, limit);
+    (void)!read(a->timer.fd, &times, sizeof(times));
     via_server_ask(s); /* what the channel had no room for */
     if (a->fd >= 0 && (!out_send(s) || (s->iotlb.on && s->iotlb.misses.n)))
         timer_set(a, TICK_NS);
+    return oldest != UINT64_MAX && now > oldest && now - oldest > limit_ms * 1000000;
 }
 
 /* ------------------------------------------------------------------ the channel */
 
-void via_server_ask_init(struct via_server *s)
+void via_server_ask_init(struct via_server *s, void (*answer)(struct via_watch *, uint32_t), void (*tick)(struct via_watch *, uint32_t))
 {
     struct via_server_asks *a = &s->asks;
     a->fd = a->watch.fd = a->timer.fd = -1;
-    a->watch.ready = answers_ready;
-    a->timer.ready = timer_ready;
+    a->watch.ready = answer;
+    a->timer.ready = tick;
     via_sock_rx_init(&a->rx);
 }
 

@@ -2,7 +2,7 @@
 /* server_end: what goes wrong with a connection is told, and perhaps ends it. */
 #include <stdio.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 #define WARNINGS_MAX 16u /* a connection: what it says must not fill anybody's disk */
 

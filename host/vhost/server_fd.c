@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 void via_server_fd_put(int *fd, int with)
 {

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * server_iotlb: the device IOTLB of a connection: translations come and go, and the fence. An invalidation takes its translations away at
- * once, so that nothing new starts by them, and is answered when the last request that may still use them has ended.
- */
+/* server_iotlb: the device IOTLB of a connection, and what a front-end puts in there. */
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 #define ALL ((via_iova){UINT64_MAX})
 
@@ -43,55 +40,6 @@ void via_server_iotlb_empty(struct via_server *s)
     via_misses_clear(&s->iotlb.misses);
 }
 
-/* ------------------------------------------------------------------ what waits */
-
-/* Rings whose areas may have moved look for them again. */
-static void areas_follow(struct via_server *s)
-{
-    for (unsigned i = 0; i < s->cfg.queues; i++) {
-        struct via_server_ring *r = &s->ring[i];
-        if (r->running && (r->lost || r->generation != s->iotlb.tlb.xlate.generation))
-            via_server_ring_moved(r);
-    }
-}
-
-void via_server_iotlb_settle(struct via_server *s)
-{
-    if (!s->iotlb.on)
-        return;
-    if (!via_server_ask_able(s)) /* nobody can be asked */
-        via_misses_update(&s->iotlb.misses, (via_iova){0}, ALL, 0);
-    areas_follow(s);
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running)
-            via_server_completed(s, i);
-    via_misses_forget(&s->iotlb.misses);
-    via_server_ask(s);
-}
-
-void via_server_iotlb_give_up(struct via_server *s)
-{
-    if (!s->iotlb.on || !s->iotlb.misses.n)
-        return;
-    via_misses_update(&s->iotlb.misses, (via_iova){0}, ALL, 0); /* no rights for anything */
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running)
-            via_server_ring_finish(&s->ring[i]);
-    via_misses_forget(&s->iotlb.misses);
-}
-
-void via_server_iotlb_abandon(struct via_server *s)
-{
-    if (!s->iotlb.on)
-        return;
-    via_server_iotlb_give_up(s);
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running)
-            (void)via_pump_withdraw(&s->ring[i].pump, true);
-}
-
-/* ------------------------------------------------------------------ messages */
-
 /* What lies at a user address, for as much of the rest of an update as is in one piece. */
 static int piece(struct via_server *s, const struct via_vu_iotlb *m, uint64_t at, struct via_span *span)
 {
@@ -99,7 +47,7 @@ static int piece(struct via_server *s, const struct via_vu_iotlb *m, uint64_t at
 }
 
 /* All of it is found in memory before any of it is believed. */
-static int update(struct via_server *s, const struct via_vu_iotlb *m, struct via_err *err)
+int via_server_iotlb_update(struct via_server *s, const struct via_vu_iotlb *m, struct via_err *err)
 {
     struct via_server_iotlb *t = &s->iotlb;
     struct via_span span;
@@ -118,74 +66,4 @@ static int update(struct via_server *s, const struct via_vu_iotlb *m, struct via
     via_misses_update(&t->misses, (via_iova){m->iova}, (via_iova){m->iova + (m->size - 1)}, m->perm);
     t->updates++;
     return 0;
-}
-
-static bool still_reached(struct via_server *s)
-{
-    bool reached = false;
-    for (unsigned i = 0; i < s->cfg.queues; i++)
-        if (s->ring[i].running)
-            reached |= via_pump_revoke(&s->ring[i].pump, (via_iova){s->iotlb.start}, (via_iova){s->iotlb.last});
-    return reached;
-}
-
-static void invalidate(struct via_server *s, const struct via_vu_iotlb *m)
-{
-    struct via_server_iotlb *t = &s->iotlb;
-    t->start = m->iova;
-    t->last = m->iova + (m->size - 1);
-    via_iotlb_remove(&t->tlb, (via_iova){t->start}, (via_iova){t->last});
-    areas_follow(s); /* now: what ends from here on must not be shown in a ring that has lost its pages */
-    t->invalidations++;
-    t->fencing = still_reached(s);
-    t->fenced += t->fencing;
-}
-
-static void answer(struct via_server *s, int result)
-{
-    struct via_vu_msg reply;
-    struct via_err err;
-    via_back_iotlb_reply(&s->back, result, &reply);
-    int sent = via_sock_send(s->fd, &reply, 0, &err);
-    if (sent == -VIA_ENODEV) { /* it left without waiting for it */
-        via_server_end(s);
-    } else if (sent < 0) {
-        (void)via_err_set(&err, 0, "the front-end does not take the answer to its IOTLB_MSG");
-        via_server_fail(s, &err);
-    }
-}
-
-bool via_server_iotlb_message(struct via_server *s, const struct via_vu_msg *m)
-{
-    struct via_vu_iotlb iotlb;
-    struct via_err err = {.text = ""};
-    int result = via_back_iotlb(&s->back, m, &iotlb);
-    if (result < 0)
-        (void)via_err_fault(&err, result, "the front-end's IOTLB_MSG", &s->back.fault);
-    if (result == -VIA_EPROTO) {
-        via_server_fail(s, &err);
-        return false;
-    }
-    if (result == 0 && !s->iotlb.on)
-        result = via_err_set(&err, -VIA_ENOTSUP, "the front-end's IOTLB_MSG comes before features are settled");
-    else if (result == 0 && iotlb.type == VIA_VU_IOTLB_UPDATE)
-        result = update(s, &iotlb, &err);
-    else if (result == 0)
-        invalidate(s, &iotlb);
-    if (result < 0) {
-        s->iotlb.refused++;
-        via_server_warn(s, &err);
-    }
-    if (s->iotlb.fencing) /* the answer comes when nothing is left; what follows waits its turn */
-        return false;
-    answer(s, result);
-    return !s->ending;
-}
-
-bool via_server_iotlb_fenced(struct via_server *s) { return s->iotlb.fencing && !still_reached(s); }
-
-void via_server_iotlb_release(struct via_server *s)
-{
-    s->iotlb.fencing = false;
-    answer(s, 0);
 }

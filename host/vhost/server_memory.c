@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 #define REGION_ALIGN UINT64_C(4096)
 

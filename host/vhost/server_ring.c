@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#include "server.h"
+#include "server_parts.h"
 
 #define RING_BATCH 16u /* requests that a ring may take before their answers are shown and others have their turn */
 /* Spans beyond a request's descriptors: for what crosses regions, and, translated, for 4 MiB of pages that lie anywhere. */
@@ -153,6 +153,31 @@ void via_server_completed(struct via_server *s, unsigned index)
     struct via_server_ring *r = &s->ring[index];
     if (!s->in_batch && r->running) /* in a batch: what runs it flushes and goes on by itself */
         (void)ring_poll(&r->poller);
+}
+
+/* ------------------------------------------------------------------ areas */
+
+void via_server_ring_moved(struct via_server_ring *r)
+{
+    struct via_server *s = r->server;
+    struct via_dq_cfg cfg;
+    struct via_err err;
+    if (!r->running)
+        return;
+    bool was_lost = r->lost;
+    int result = via_server_area_find(r, &cfg, &err);
+    if (result == 0)
+        result = via_pump_here(&r->pump, cfg.desc, cfg.avail, cfg.used);
+    r->lost = result < 0;
+    if (!r->lost)
+        return;
+    via_pump_away(&r->pump);
+    if (result == -VIA_EAGAIN)
+        return;
+    if (s->iotlb.on) /* the answer was no: it will not become another by waiting */
+        via_server_ring_broken(s, r->index, err.text);
+    else if (!was_lost)
+        via_server_warn(s, &err);
 }
 
 /* ------------------------------------------------------------------ start and stop */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* server: what the files of the back-end end tell each other; no part of the interface. */
-#ifndef VIADUCT_HOST_VHOST_SERVER_H
-#define VIADUCT_HOST_VHOST_SERVER_H
+#ifndef VIADUCT_HOST_VHOST_SERVER_PARTS_H
+#define VIADUCT_HOST_VHOST_SERVER_PARTS_H
 
 #include <viaduct/vhost.h>
 
@@ -16,9 +16,6 @@ void via_server_fd_put(int *fd, int with);
 /* Kick, call and error descriptors: only an eventfd or a pipe, which no peer can make us wait on. -1 is fine too. */
 VIA_MUST_USE int via_server_fd_check(int fd, const char *what, unsigned index, struct via_err *err);
 
-/* Read what has come on the main channel. True: that was all of it. */
-bool via_server_drained(struct via_server *);
-
 /* ------------------------------------------------------------------ translations */
 
 /* ACCESS_PLATFORM was accepted: an empty IOTLB. */
@@ -26,23 +23,13 @@ VIA_MUST_USE int via_server_iotlb_open(struct via_server *, struct via_err *err)
 void via_server_iotlb_close(struct via_server *);
 /* No ring runs, or all memory has changed: what is known is void. */
 void via_server_iotlb_empty(struct via_server *);
-/* An IOTLB_MSG. False: read no more for now. */
-bool via_server_iotlb_message(struct via_server *, const struct via_vu_msg *);
-/* The invalidation in hand can be answered: then release does. */
-bool via_server_iotlb_fenced(struct via_server *);
-void via_server_iotlb_release(struct via_server *);
-/* Translations came or were refused: rings and requests that waited go on, and ask for what they still lack. */
-void via_server_iotlb_settle(struct via_server *);
-/* No translation will come: whatever waits for one fails. */
-void via_server_iotlb_give_up(struct via_server *);
-/* Nobody wants the answers either: so does what could not be shown yet. */
-void via_server_iotlb_abandon(struct via_server *);
+/* A translation that the front-end sent; all of it, or none. */
+VIA_MUST_USE int via_server_iotlb_update(struct via_server *, const struct via_vu_iotlb *, struct via_err *err);
 
 /* ------------------------------------------------------------------ questions */
 
-#define STOP_LIMIT_MS 1000u /* for misses, while a ring is to stop */
-
-void via_server_ask_init(struct via_server *);
+/* What to call when an answer has come, and now and then while some are due. */
+void via_server_ask_init(struct via_server *, void (*answer)(struct via_watch *, uint32_t), void (*tick)(struct via_watch *, uint32_t));
 /* fd becomes the server's in any case. */
 VIA_MUST_USE int via_server_ask_open(struct via_server *, int fd, struct via_err *err);
 void via_server_ask_close(struct via_server *);
@@ -54,7 +41,11 @@ void via_server_ask(struct via_server *);
 void via_server_ask_tell(struct via_server *, const struct via_vu_msg *);
 /* Tell of an access that was refused. */
 void via_server_ask_fail(struct via_server *, via_iova addr, unsigned perm);
-void via_server_ask_answers(struct via_server *);
+/* True: an answer is in hand. Once all is known that the front-end sent before it, judge it. */
+bool via_server_ask_take(struct via_server *);
+void via_server_ask_judge(struct via_server *);
+/* Time has passed. True: a question has been out for more than so long. */
+bool via_server_ask_tick(struct via_server *, uint64_t limit_ms);
 
 /* ------------------------------------------------------------------ memory */
 
@@ -89,5 +80,28 @@ static inline uint16_t via_server_ring_base(const struct via_server_ring *r)
 {
     return r->running ? via_dq_base(&r->pump.dq) : r->server->back.ring[r->index].base;
 }
+
+/* ------------------------------------------------------------------ the fence */
+
+/* An IOTLB_MSG. False: read no more for now. */
+bool via_server_fence_message(struct via_server *, const struct via_vu_msg *);
+/* The invalidation in hand can be answered: then release does. */
+bool via_server_fence_clear(struct via_server *);
+void via_server_fence_release(struct via_server *);
+/* Translations came or were refused: rings and requests that waited go on, and ask for what they still lack. */
+void via_server_fence_settle(struct via_server *);
+/* No translation will come: whatever waits for one fails. */
+void via_server_fence_give_up(struct via_server *);
+/* None has come for so long: the rings that wait are broken, and the same. */
+void via_server_fence_overdue(struct via_server *, uint64_t limit_ms);
+/* Nobody wants the answers either: so does what could not be shown yet. */
+void via_server_fence_abandon(struct via_server *);
+
+/* ------------------------------------------------------------------ actions */
+
+/* Requests in flight have to end before the action can be done. */
+bool via_server_must_wait(struct via_server *, const struct via_back_action *act);
+VIA_MUST_USE int via_server_perform(struct via_server *, const struct via_back_action *act, uint64_t *value, struct via_err *err);
+void via_server_rings_stop(struct via_server *); /* nothing may be in flight */
 
 #endif
