@@ -24,12 +24,12 @@ def placement(build):
 
 
 @contextlib.contextmanager
-def image():
+def image(mib=IMAGE_MIB):
     """A folder in memory with a disk of random bytes."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         path = os.path.join(folder, "disk.img")
         with open(path, "wb") as f:
-            for _ in range(IMAGE_MIB):
+            for _ in range(mib):
                 f.write(os.urandom(1 << 20))
         yield folder, path
 

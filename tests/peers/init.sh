@@ -139,10 +139,15 @@ flush() { # new pages behind old addresses, round after round; memory that was a
     done
     check_tree /include/
 }
-speed() { # what dd says of one request of 1 MiB at a time, past the page cache; the disk holds nothing that matters
-    for round in 0 1 2 3 4 5 6 7; do
-        say "is read $(dd if=/dev/vda of=/dev/null iflag=direct bs=1M count=256 2>&1 | tail -n 1)"
-        say "is write $(dd if=/dev/zero of=/dev/vda oflag=direct bs=1M count=256 2>&1 | tail -n 1)"
+now() { read -r uptime _ </proc/uptime && echo "$uptime"; }
+speed() { # one request of 1 MiB at a time, past the page cache, over a disk that holds nothing which matters
+    megabytes=$(($(blockdev --getsz /dev/vda) / 2048))
+    for round in 0 1 2 3 4; do
+        start=$(now)
+        dd if=/dev/vda of=/dev/null iflag=direct bs=1M count=$megabytes || return 1
+        middle=$(now)
+        dd if=/dev/zero of=/dev/vda oflag=direct bs=1M count=$megabytes || return 1
+        say "is seconds $start $middle $(now)" >/dev/console
     done
 }
 load() { # reads and writes until somebody ends it
@@ -170,7 +175,7 @@ case $(cat /proc/cmdline) in
     step flush flush
     step unmount umount /mnt
     ;;
-*via.mode=speed*) speed ;;
+*via.mode=speed*) step speed speed ;;
 *via.mode=brief*) verify /include/ ;;
 *) verify . ;;
 esac
