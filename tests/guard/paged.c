@@ -141,7 +141,10 @@ bool paged_open(struct paged *p, struct rig *r)
     }
     CHECK_OR_FALSE(via_client_connect(&p->client, r->front, 2000, NULL) == 0);
     p->client.miss = on_miss;
-    CHECK_OR_FALSE(via_client_negotiate(&p->client, need | VIA_BIT(VIA_F_INDIRECT_DESC), need, protocol, NULL) == 0);
+    struct via_err err = {.text = ""};
+    if (via_client_negotiate(&p->client, need | VIA_BIT(VIA_F_INDIRECT_DESC), need, protocol, &err) < 0)
+        tap_note(err.text);
+    CHECK_OR_FALSE(!err.text[0]);
     struct via_vu_region region = {.gpa = 0, .size = p->memory.len, .uva = (uintptr_t)p->memory.ptr};
     CHECK_OR_FALSE(via_client_share(&p->client, &region, &p->memory.fd, 1, NULL) == 0);
     for (unsigned i = 0; i < RIG_QUEUES; i++) {
