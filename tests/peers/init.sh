@@ -139,15 +139,28 @@ flush() { # new pages behind old addresses, round after round; memory that was a
     done
     check_tree /include/
 }
-now() { read -r uptime _ </proc/uptime && echo "$uptime"; }
-speed() { # one request of 1 MiB at a time, past the page cache, over a disk that holds nothing which matters
-    megabytes=$(($(blockdev --getsz /dev/vda) / 2048))
-    for round in 0 1 2 3 4; do
+now() { # in hundredths of a second
+    read -r uptime _ </proc/uptime
+    echo "${uptime%.*}${uptime#*.}"
+}
+timed() { # WAY DD-OPTION...: more and more, until it takes half a second or is all of the disk
+    way=$1
+    shift
+    count=64
+    whole=$(($(blockdev --getsz /dev/vda) / 2048))
+    while :; do
         start=$(now)
-        dd if=/dev/vda of=/dev/null iflag=direct bs=1M count=$megabytes || return 1
-        middle=$(now)
-        dd if=/dev/zero of=/dev/vda oflag=direct bs=1M count=$megabytes || return 1
-        say "is seconds $start $middle $(now)" >/dev/console
+        dd "$@" bs=1M count=$count || return 1
+        took=$(($(now) - start))
+        [ $took -lt 50 ] && [ $count -lt "$whole" ] || break
+        count=$((count * 4 < whole ? count * 4 : whole))
+    done
+    say "is $way $count $took" >/dev/console
+}
+speed() { # one request of 1 MiB at a time, past the page cache, over a disk that holds nothing which matters
+    for round in 0 1 2 3 4; do
+        timed read if=/dev/vda of=/dev/null iflag=direct || return 1
+        timed write if=/dev/zero of=/dev/vda oflag=direct || return 1
     done
 }
 load() { # reads and writes until somebody ends it
