@@ -32,8 +32,8 @@ make_kernel() {
 # needs their Kconfig files only.
 unpack() {
     tar -xJf "$source" -C source --strip-components=1 --exclude='*/Documentation/*/*.rst' --exclude='*/tools/testing/*' \
-        --exclude='*/drivers/gpu/drm/*.[ch]' --exclude='*/drivers/net/*.[ch]' --exclude='*/sound/*.[ch]' --exclude='*/drivers/media/*.[ch]' \
-        --exclude='*/drivers/staging/*.[ch]' --exclude='*/arch/*.dts*'
+        --exclude='*/drivers/gpu/drm/*.[ch]' --exclude='*/drivers/net/*.[ch]' --exclude='*/drivers/media/*.[ch]' \
+        --exclude='*/drivers/staging/*.[ch]' --exclude='*/sound/*.[ch]' --exclude='*/arch/*.dts*'
 }
 if ! { unpack && make_kernel tinyconfig && source/scripts/kconfig/merge_config.sh -m -O build build/.config "$here/viommu.config" &&
     make_kernel olddefconfig && make_kernel bzImage; } >log 2>&1; then
