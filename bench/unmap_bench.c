@@ -103,7 +103,7 @@ static void begin(uint32_t poll_ns, pthread_t *thread)
     region = (struct via_vu_region){.gpa = 0, .size = memory.len, .uva = (uintptr_t)memory.ptr};
     must(via_client_share(&endpoint.client, &region, &memory.fd, 1, &err), err.text);
     const struct via_front_domain_cfg domain_cfg = {
-        .memory = &region, .n_memory = 1, .shift = SHIFT, .range = {IOVA, IOVA + PAGES * PAGE - 1}, .push = true};
+        .memory = &region, .n_memory = 1, .shift = SHIFT, .range = {IOVA, IOVA + (uint64_t)PAGES * PAGE - 1}, .push = true};
     must(via_front_domain_init(&domain, &domain_cfg, table, PAGES), "the domain");
     must(via_endpoint_attach(&endpoint, &domain, &err), err.text);
     const struct via_iova_cfg iova = {.shift = SHIFT, .range = domain_cfg.range, .mask = UINT64_MAX};
