@@ -3,6 +3,8 @@
 #ifndef VIADUCT_TESTS_PROTO_TALK_H
 #define VIADUCT_TESTS_PROTO_TALK_H
 
+#include <string.h>
+
 #include <viaduct/proto.h>
 
 #define PF(name) VIA_BIT(VIA_VU_PF_##name)
