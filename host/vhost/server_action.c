@@ -105,12 +105,17 @@ static void ring_stop(struct via_server *s, struct via_server_ring *r)
         via_server_iotlb_empty(s);
 }
 
+/*
+ * A front-end that accepts ACCESS_PLATFORM, but can't be asked anything, passed a flag on that it does not act on: its addresses are what
+ * they are without it.
+ */
 static int features_change(struct via_server *s, uint64_t accepted, struct via_err *err)
 {
+    bool translates = (accepted & VIA_BIT(VIA_F_ACCESS_PLATFORM)) && (s->back.protocol & VIA_BIT(VIA_VU_PF_BACKEND_REQ));
     via_server_iotlb_close(s);
     if (s->ops->features)
         s->ops->features(s, accepted);
-    return accepted & VIA_BIT(VIA_F_ACCESS_PLATFORM) ? via_server_iotlb_open(s, err) : 0;
+    return translates ? via_server_iotlb_open(s, err) : 0;
 }
 
 void via_server_rings_stop(struct via_server *s)

@@ -117,7 +117,8 @@ bool via_server_fence_message(struct via_server *s, const struct via_vu_msg *m)
         return false;
     }
     if (result == 0 && !s->iotlb.on)
-        result = via_err_set(&err, -VIA_ENOTSUP, "the front-end's IOTLB_MSG comes before features are settled");
+        result = via_err_set(&err, -VIA_ENOTSUP,
+                             "the front-end's IOTLB_MSG: nothing is translated here, for it gave no channel to ask it by (BACKEND_REQ)");
     else if (result == 0 && iotlb.type == VIA_VU_IOTLB_UPDATE)
         result = via_server_iotlb_update(s, &iotlb, &err);
     else if (result == 0)

@@ -68,7 +68,7 @@ struct via_server_cfg {
 };
 
 struct via_server_iotlb { /* translations, and the questions about them */
-    bool on;              /* ACCESS_PLATFORM was accepted: rings and buffers are at I/O virtual addresses */
+    bool on;              /* ACCESS_PLATFORM was accepted, and there is BACKEND_REQ: rings and buffers are at I/O virtual addresses */
     bool fencing;         /* an invalidation is not answered yet: requests in flight may still reach what it took away */
     uint64_t start, last; /* of that one */
     struct via_iotlb tlb;

@@ -197,7 +197,7 @@ bool front_open(struct front *f, struct rig *r, uint64_t protocol)
     CHECK_OR_FALSE(via_memory_create(&f->memory, "front", FRONT_BYTES, &err) == 0);
     int fd = rig_connect(r);
     CHECK_OR_FALSE(fd >= 0 && via_client_adopt(&f->client, fd) == 0);
-    int result = via_client_negotiate(&f->client, RIG_FEATURES, VIA_BIT(VIA_F_VERSION_1), protocol, &err);
+    int result = via_client_negotiate(&f->client, RIG_FEATURES | r->features, VIA_BIT(VIA_F_VERSION_1), protocol, &err);
     if (result < 0)
         tap_note(err.text);
     CHECK_OR_FALSE(result == 0);
