@@ -41,6 +41,7 @@ size_t via_misses_bytes(unsigned capacity) { return (size_t)capacity * (sizeof(s
 void via_misses_clear(struct via_misses *m)
 {
     m->n = m->fresh = m->refused = 0;
+    m->denied = false;
     m->free = 0;
     m->first = m->last = NONE;
     m->changes++;
@@ -118,6 +119,7 @@ static void drop(struct via_misses *m, struct via_miss *e)
 static void refuse(struct via_misses *m, struct via_miss *e, unsigned perm)
 {
     e->refused |= (uint8_t)(1u << perm);
+    m->denied = true;
     m->changes++;
     if (e->more && !barred(e, e->more)) {
         enqueue(m, e, e->more);
@@ -136,6 +138,7 @@ static void answer(struct via_misses *m, struct via_miss *e, unsigned perm)
     unsigned lacks = e->perm & ~perm, more = e->more & ~perm;
     if (!perm) {
         e->refused |= 1u << VIA_PERM_R | 1u << VIA_PERM_W;
+        m->denied = true;
         if (e->state == FRESH)
             dequeue(m, e);
         if (pending(e))
@@ -268,12 +271,13 @@ unsigned via_misses_again(struct via_misses *m, uint64_t asked_ns)
 
 void via_misses_forget(struct via_misses *m)
 {
-    for (uint32_t k = 0; k < m->capacity && m->n; k++) {
+    for (uint32_t k = 0; k < m->capacity && m->denied; k++) {
         struct via_miss *e = &m->slot[k];
         e->refused = 0;
         if (e->state == REFUSED)
             drop(m, e);
     }
+    m->denied = false;
 }
 
 uint64_t via_misses_oldest(const struct via_misses *m)

@@ -153,6 +153,7 @@ struct via_misses {
     unsigned n, capacity; /* pages; refused ones count too */
     unsigned fresh;       /* of them to be asked for */
     unsigned refused;
+    bool denied;          /* private: some rights were refused since the last forget */
     uint64_t total, full; /* pages ever put in; times that there was no room */
     uint64_t changes;     /* an answer came, or room: while it is the same, who waits need not look again */
     struct via_miss *slot;
