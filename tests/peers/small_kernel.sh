@@ -15,6 +15,8 @@ fi
 # Another source, another configuration or another recipe is another kernel.
 sum=$({ cat "$here/viommu.config" "$0"; stat -L -c '%s' "$source"; } | sha256sum | cut -c 1-12)
 to=$cache/small-kernel-$sum
+exec 9>"$cache/small-kernel.lock"
+flock 9 # whoever comes while it is built waits for it
 if [ -e "$to/ready" ]; then
     echo "$to"
     exit 0
@@ -26,7 +28,7 @@ trap 'exit 1' INT TERM
 cd "$work"
 mkdir source build result result/boot
 make_kernel() {
-    make -C source O="$work/build" -j"$(nproc)" "$@" </dev/null
+    make -C source O="$work/build" -j"$(nproc)" "$@" </dev/null 9>&-
 }
 # Documentation, tests of user space and the sources of drivers that nobody asked for are most of the archive; the configuration
 # needs their Kconfig files only.
@@ -44,6 +46,6 @@ fi
 cp build/arch/x86/boot/bzImage result/boot/vmlinuz-small
 cp build/.config result/boot/config-small
 touch result/ready
-rm -rf "$cache"/small-kernel-*
+rm -rf "$cache"/small-kernel-[0-9a-f]*
 mv -T result "$to" 2>/dev/null || [ -e "$to/ready" ]
 echo "$to"
