@@ -22,7 +22,7 @@
 
 #define ROUND 64u /* misses in one system call */
 #define TICK_NS 250000000
-#define MESSAGE_BYTES (VIA_VU_HDR + 32u)
+#define MESSAGE_BYTES (VIA_VU_HDR + (size_t)32)
 _Static_assert(ROUND *MESSAGE_BYTES <= sizeof(((struct via_server_asks *)0)->out), "a round fits");
 
 bool via_server_ask_able(const struct via_server *s) { return s->asks.fd >= 0 && (s->back.protocol & VIA_BIT(VIA_VU_PF_BACKEND_REQ)); }
