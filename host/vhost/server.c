@@ -185,18 +185,18 @@ static bool server_due(struct via_server *s)
     return s->waiting && !via_server_must_wait(s, s->waiting);
 }
 
-/* What was waited for is there: go on, and read on. */
+/* What was waited for is there (server_due): go on, and read on. A fence comes first, and an action may wait behind it. */
 static void server_go_on(struct via_server *s)
 {
     struct via_err err;
-    if (s->iotlb.fencing && via_server_fence_clear(s))
+    if (s->iotlb.fencing) {
         via_server_fence_release(s);
-    if (s->waiting && !via_server_must_wait(s, s->waiting)) {
+    } else {
         const struct via_back_action *act = s->waiting;
         s->waiting = NULL;
         action_do(s, act);
     }
-    if (s->held && !s->waiting && !s->ending && !s->iotlb.fencing) {
+    if (s->held && !s->waiting && !s->ending) {
         s->held = false;
         (void)session_message(s);
     }

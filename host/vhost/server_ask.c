@@ -9,8 +9,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -244,6 +242,5 @@ void via_server_ask_close(struct via_server *s)
     via_server_fd_put(&a->fd, -1);
     a->n = a->out_at = a->out_len = 0;
     a->stashed = false;
-    if (s->iotlb.on) /* nobody answers any more what was asked */
-        via_misses_update(&s->iotlb.misses, (via_iova){0}, (via_iova){UINT64_MAX}, 0);
+    via_server_iotlb_refuse(s); /* nobody answers any more what was asked */
 }

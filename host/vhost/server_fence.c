@@ -8,8 +8,6 @@
 
 #include "server_parts.h"
 
-#define ALL ((via_iova){UINT64_MAX})
-
 /* ------------------------------------------------------------------ what waits */
 
 /* Rings whose areas may have moved look for them again. */
@@ -27,7 +25,7 @@ void via_server_fence_settle(struct via_server *s)
     if (!s->iotlb.on)
         return;
     if (!via_server_ask_able(s)) /* nobody can be asked */
-        via_misses_update(&s->iotlb.misses, (via_iova){0}, ALL, 0);
+        via_server_iotlb_refuse(s);
     areas_follow(s);
     for (unsigned i = 0; i < s->cfg.queues; i++)
         if (s->ring[i].running)
@@ -40,7 +38,7 @@ void via_server_fence_give_up(struct via_server *s)
 {
     if (!s->iotlb.on || !s->iotlb.misses.n)
         return;
-    via_misses_update(&s->iotlb.misses, (via_iova){0}, ALL, 0); /* no rights for anything */
+    via_server_iotlb_refuse(s);
     for (unsigned i = 0; i < s->cfg.queues; i++)
         if (s->ring[i].running)
             via_server_ring_finish(&s->ring[i]);
@@ -133,7 +131,7 @@ bool via_server_fence_message(struct via_server *s, const struct via_vu_msg *m)
     return !s->ending;
 }
 
-bool via_server_fence_clear(struct via_server *s) { return s->iotlb.fencing && !still_reached(s); }
+bool via_server_fence_clear(struct via_server *s) { return !still_reached(s); }
 
 void via_server_fence_release(struct via_server *s)
 {

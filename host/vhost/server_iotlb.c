@@ -12,8 +12,7 @@ int via_server_iotlb_open(struct via_server *s, struct via_err *err)
     struct via_server_iotlb *t = &s->iotlb;
     uint32_t entries = s->cfg.iotlb_entries ? s->cfg.iotlb_entries : VIA_SERVER_IOTLB;
     size_t tlb = via_iotlb_bytes(entries), misses = via_misses_bytes(VIA_SERVER_MISSES);
-    if (!t->storage)
-        t->storage = malloc(misses + tlb);
+    t->storage = malloc(misses + tlb);
     if (!t->storage)
         return via_err_set(err, -VIA_ENOMEM, "no memory for a device IOTLB of %u translations", entries);
     int result = via_misses_init(&t->misses, VIA_SERVER_MISSES, t->storage);
@@ -38,6 +37,12 @@ void via_server_iotlb_empty(struct via_server *s)
         return;
     via_iotlb_remove(&s->iotlb.tlb, (via_iova){0}, ALL);
     via_misses_clear(&s->iotlb.misses);
+}
+
+void via_server_iotlb_refuse(struct via_server *s)
+{
+    if (s->iotlb.on)
+        via_misses_update(&s->iotlb.misses, (via_iova){0}, ALL, 0); /* no rights for anything */
 }
 
 /* What lies at a user address, for as much of the rest of an update as is in one piece. */

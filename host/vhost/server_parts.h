@@ -18,11 +18,13 @@ VIA_MUST_USE int via_server_fd_check(int fd, const char *what, unsigned index, s
 
 /* ------------------------------------------------------------------ translations */
 
-/* ACCESS_PLATFORM was accepted: an empty IOTLB. */
+/* ACCESS_PLATFORM was accepted: an empty IOTLB, where there is none yet. */
 VIA_MUST_USE int via_server_iotlb_open(struct via_server *, struct via_err *err);
 void via_server_iotlb_close(struct via_server *);
 /* No ring runs, or all memory has changed: what is known is void. */
 void via_server_iotlb_empty(struct via_server *);
+/* Whatever is asked for, or is to be asked for, is refused. */
+void via_server_iotlb_refuse(struct via_server *);
 /* A translation that the front-end sent; all of it, or none. */
 VIA_MUST_USE int via_server_iotlb_update(struct via_server *, const struct via_vu_iotlb *, struct via_err *err);
 

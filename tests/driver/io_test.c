@@ -13,17 +13,6 @@ static uint8_t disk[TRAFFIC_DISK];
 static struct traffic traffic[LOOP_QUEUES];
 static _Alignas(16) uint8_t device_storage[LOOP_QUEUES][1u << 18];
 
-static const struct via_blk_limits limits = {
-    .capacity = TRAFFIC_DISK,
-    .blk_size = 512,
-    .physical_size = 512,
-    .seg_max = LOOP_SEG_MAX - 2,
-    .queues = LOOP_QUEUES,
-    .discard = true,
-    .write_zeroes = true,
-    .id = "the loop's own disk",
-};
-
 static bool device_new(struct via_blk_device *d, struct store *s, unsigned i, const struct via_blk_limits *l)
 {
     if (via_blk_device_bytes(32, LOOP_NUM + 4) > sizeof(device_storage[i]) ||
@@ -77,7 +66,7 @@ static void mixed(enum loop_dma dma)
     disk_new();
     store_init(&s, disk, sizeof(disk));
     s.room = 10;
-    CHECK(device_new(&d, &s, 0, &limits));
+    CHECK(device_new(&d, &s, 0, &traffic_limits));
     struct loop *l = loop_new(dma, d.features);
     for (unsigned q = 0; q < LOOP_QUEUES; q++) {
         CHECK(loop_serve(l, &l->queue[q], &d.device));
@@ -135,7 +124,7 @@ static void threads(enum loop_dma dma)
     memset(&t, 0, sizeof(t));
     t.ok = true;
     store_init(&t.store, disk, sizeof(disk));
-    CHECK(device_new(&t.device, &t.store, 0, &limits));
+    CHECK(device_new(&t.device, &t.store, 0, &traffic_limits));
     t.loop = loop_new(dma, t.device.features);
     for (unsigned q = 0; q < LOOP_QUEUES; q++) {
         CHECK(loop_serve(t.loop, &t.loop->queue[q], &t.device.device));
@@ -232,7 +221,7 @@ static void errors_of_the_device_arrive(void)
     struct store s;
     struct via_blk_device d;
     struct via_blk_done done;
-    struct via_blk_limits l_ro = limits;
+    struct via_blk_limits l_ro = traffic_limits;
     l_ro.read_only = true;
     disk_new();
     store_init(&s, disk, sizeof(disk));

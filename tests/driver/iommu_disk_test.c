@@ -72,17 +72,6 @@ static struct {
 static uint8_t disk[TRAFFIC_DISK];
 static struct traffic traffic[LOOP_QUEUES];
 
-static const struct via_blk_limits limits = {
-    .capacity = TRAFFIC_DISK,
-    .blk_size = 512,
-    .physical_size = 512,
-    .seg_max = LOOP_SEG_MAX - 2,
-    .queues = LOOP_QUEUES,
-    .discard = true,
-    .write_zeroes = true,
-    .id = "the loop's own disk",
-};
-
 /* ------------------------------------------------------------------ hooks */
 
 static bool reached(const struct side *s)
@@ -248,7 +237,7 @@ static bool up(enum via_iommu_mode mode, uint32_t mappings)
     store_init(&rig.store, disk, sizeof(disk));
     rig.store.room = 10;
     CHECK_OR_FALSE(room(&rig.blk_storage, via_blk_device_bytes(32, LOOP_NUM + SPANS)) != NULL);
-    CHECK_OR_FALSE(via_blk_device_init(&rig.blk, &limits, &rig.store.store, 32, LOOP_NUM + SPANS, rig.blk_storage) == 0);
+    CHECK_OR_FALSE(via_blk_device_init(&rig.blk, &traffic_limits, &rig.store.store, 32, LOOP_NUM + SPANS, rig.blk_storage) == 0);
     rig.blk.features = via_blk_device_features(&rig.blk);
     rig.l = loop_new(LOOP_DIRECT, rig.blk.features);
     CHECK_OR_FALSE(iommu_device_up(&cfg) && rings_up() && iommu_driver_up());

@@ -11,6 +11,17 @@
 static const enum via_blk_type types[] = {VIA_BLK_T_IN,    VIA_BLK_T_IN,     VIA_BLK_T_IN,           VIA_BLK_T_OUT,    VIA_BLK_T_OUT,
                                           VIA_BLK_T_FLUSH, VIA_BLK_T_GET_ID, VIA_BLK_T_WRITE_ZEROES, VIA_BLK_T_DISCARD};
 
+const struct via_blk_limits traffic_limits = {
+    .capacity = TRAFFIC_DISK,
+    .blk_size = 512,
+    .physical_size = 512,
+    .seg_max = LOOP_SEG_MAX - 2,
+    .queues = LOOP_QUEUES,
+    .discard = true,
+    .write_zeroes = true,
+    .id = "the loop's own disk",
+};
+
 uint32_t traffic_random(uint32_t *seed)
 {
     *seed = *seed * 1664525u + 1013904223u;

@@ -29,6 +29,7 @@ struct traffic {
     struct traffic_place place[LOOP_DEPTH];
 };
 
+extern const struct via_blk_limits traffic_limits; /* of the disk that this is for */
 /* Places start from what the disk holds now. */
 void traffic_init(struct traffic *, struct loop *, unsigned queue, uint32_t seed, const uint8_t *disk);
 /* Start requests where places are free, until `total` were started; then publish. */

@@ -359,23 +359,12 @@ static bool ends_deaf(uint32_t request_no, const void *payload, uint32_t size, u
 static bool the_ring_stops(void) { return ends_deaf(VIA_VU_GET_VRING_BASE, &(uint64_t){0}, 8, 0); }
 static bool the_device_is_reset(void) { return ends_deaf(VIA_VU_SET_STATUS, &(uint64_t){0}, 8, VIA_VU_FLAG_NEED_REPLY); }
 
-static unsigned maps(void)
-{
-    unsigned n = 0;
-    char line[512];
-    FILE *f = fopen("/proc/self/maps", "r");
-    while (f && fgets(line, sizeof(line), f))
-        n += strstr(line, "memfd:") != NULL;
-    fclose(f);
-    return n;
-}
-
 /* Whatever was under way, the next guest is served, and nothing is left behind. */
 static void every(bool (*finish)(void))
 {
     static bool (*const state[])(void) = {waiting_for_translations, held_and_stale, answered_and_kept, answered_but_the_ring_is_away};
     int fds = scratch_open_fds();
-    unsigned before = maps();
+    unsigned before = scratch_maps();
     char note[32];
     for (unsigned i = 0; i < via_array_len(state); i++) {
         CHECK(begin(RIG_SILENT, POOL));
@@ -392,7 +381,7 @@ static void every(bool (*finish)(void))
         end();
     }
     CHECK_EQ(scratch_open_fds(), fds);
-    CHECK_EQ(maps(), before);
+    CHECK_EQ(scratch_maps(), before);
 }
 
 static void a_guest_that_leaves_leaves_nothing_behind(void) { every(the_guest_leaves); }

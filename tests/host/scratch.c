@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "scratch.h"
@@ -33,5 +34,16 @@ int scratch_open_fds(void)
         n++;
     if (d)
         closedir(d);
+    return n;
+}
+
+unsigned scratch_maps(void)
+{
+    unsigned n = 0;
+    char line[512];
+    FILE *f = fopen("/proc/self/maps", "r");
+    while (f && fgets(line, sizeof(line), f))
+        n += strstr(line, "memfd:") != NULL;
+    fclose(f);
     return n;
 }

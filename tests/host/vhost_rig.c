@@ -174,17 +174,6 @@ static bool said(struct rig *r, const struct via_err *what, const char *text)
 bool rig_ended(struct rig *r, const char *text) { return rig_until(&r->closed, r->opened) && said(r, &r->why, text); }
 bool rig_warned(struct rig *r, const char *text) { return rig_until(&r->warned, 1) && said(r, &r->warning, text); }
 
-unsigned rig_maps(void)
-{
-    unsigned n = 0;
-    char line[512];
-    FILE *f = fopen("/proc/self/maps", "r");
-    while (f && fgets(line, sizeof(line), f))
-        n += strstr(line, "memfd:") != NULL;
-    fclose(f);
-    return n;
-}
-
 /* ------------------------------------------------------------------ the front-end */
 
 bool front_open(struct front *f, struct rig *r, uint64_t protocol)

@@ -48,9 +48,6 @@ bool rig_ended(struct rig *, const char *text);
 bool rig_warned(struct rig *, const char *text);
 bool rig_until(const _Atomic unsigned *count, unsigned value);
 
-/* What must not grow: open descriptors and mapped files. */
-unsigned rig_maps(void);
-
 struct front {
     struct via_client client;
     struct via_memory memory;

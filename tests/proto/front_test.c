@@ -141,27 +141,15 @@ static bool believes_nothing(uint32_t asked, const struct lie *lie, unsigned n)
     return true;
 }
 
-static struct via_vu_msg sized(struct via_vu_msg a, uint32_t size)
-{
-    a.size = size;
-    return a;
-}
-
-static struct via_vu_msg with_fd(struct via_vu_msg a)
-{
-    a.nfd = 1;
-    return a;
-}
-
 static void lies(void)
 {
     const struct lie plain[] = {
         {msg_u64(VIA_VU_GET_FEATURES, 0), -VIA_EPROTO, "not marked as one"},
         {answer(msg_u64(VIA_VU_GET_STATUS, 0)), -VIA_EPROTO, "another request"},
-        {sized(answer(msg_u64(VIA_VU_GET_FEATURES, 0)), 0), -VIA_EPROTO, "wrong size"},
-        {sized(answer(msg_u64(VIA_VU_GET_FEATURES, 0)), 4), -VIA_EPROTO, "wrong size"},
-        {sized(answer(msg_u64(VIA_VU_GET_FEATURES, 0)), UINT32_MAX), -VIA_EPROTO, "wrong size"},
-        {with_fd(answer(msg_u64(VIA_VU_GET_FEATURES, 0))), -VIA_EPROTO, "file descriptors"},
+        {talk_sized(answer(msg_u64(VIA_VU_GET_FEATURES, 0)), 0), -VIA_EPROTO, "wrong size"},
+        {talk_sized(answer(msg_u64(VIA_VU_GET_FEATURES, 0)), 4), -VIA_EPROTO, "wrong size"},
+        {talk_sized(answer(msg_u64(VIA_VU_GET_FEATURES, 0)), UINT32_MAX), -VIA_EPROTO, "wrong size"},
+        {talk_with_fd(answer(msg_u64(VIA_VU_GET_FEATURES, 0))), -VIA_EPROTO, "file descriptors"},
     };
     CHECK(believes_nothing(VIA_VU_GET_FEATURES, plain, via_array_len(plain)));
     const struct lie unasked[] = {{answer(msg_u64(VIA_VU_GET_FEATURES, 0)), -VIA_EPROTO, "nothing was asked"},
@@ -170,14 +158,14 @@ static void lies(void)
     const struct lie acks[] = {
         {answer(msg_u64(VIA_VU_SET_OWNER, 1)), -VIA_EIO, "request failed"},
         {answer(msg_u64(VIA_VU_SET_OWNER, UINT64_MAX)), -VIA_EIO, "request failed"},
-        {sized(answer(msg_u64(VIA_VU_SET_OWNER, 0)), 7), -VIA_EPROTO, "wrong size"},
+        {talk_sized(answer(msg_u64(VIA_VU_SET_OWNER, 0)), 7), -VIA_EPROTO, "wrong size"},
         {answer(msg_u64(VIA_VU_RESET_OWNER, 0)), -VIA_EPROTO, "another request"},
     };
     CHECK(believes_nothing(VIA_VU_SET_OWNER, acks, via_array_len(acks)));
     const struct lie base[] = {
         {answer(msg_state(VIA_VU_GET_VRING_BASE, 0, 5)), -VIA_EPROTO, "another ring"},
         {answer(msg_state(VIA_VU_GET_VRING_BASE, 1, 65536)), -VIA_EPROTO, "split ring"},
-        {sized(answer(msg_state(VIA_VU_GET_VRING_BASE, 1, 5)), 4), -VIA_EPROTO, "wrong size"},
+        {talk_sized(answer(msg_state(VIA_VU_GET_VRING_BASE, 1, 5)), 4), -VIA_EPROTO, "wrong size"},
     };
     CHECK(believes_nothing(VIA_VU_GET_VRING_BASE, base, via_array_len(base)));
     const struct lie config[] = {
@@ -188,8 +176,8 @@ static void lies(void)
         {answer(msg_config(VIA_VU_GET_CONFIG, 4, 256, 0, 256)), -VIA_EPROTO, "another size"},
         {answer(msg_config(VIA_VU_GET_CONFIG, 4, 61, 0, 60)), -VIA_EPROTO, "other bytes"},
         {answer(msg_config(VIA_VU_GET_CONFIG, 5, 60, 0, 60)), -VIA_EPROTO, "other bytes"},
-        {sized(answer(msg_config(VIA_VU_GET_CONFIG, 4, 60, 0, 60)), 3), -VIA_EPROTO, "another size"},
-        {sized(answer(msg_config(VIA_VU_GET_CONFIG, 4, 60, 0, 60)), UINT32_MAX), -VIA_EPROTO, "another size"},
+        {talk_sized(answer(msg_config(VIA_VU_GET_CONFIG, 4, 60, 0, 60)), 3), -VIA_EPROTO, "another size"},
+        {talk_sized(answer(msg_config(VIA_VU_GET_CONFIG, 4, 60, 0, 60)), UINT32_MAX), -VIA_EPROTO, "another size"},
     };
     CHECK(believes_nothing(VIA_VU_GET_CONFIG, config, via_array_len(config)));
 }

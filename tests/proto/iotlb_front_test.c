@@ -79,18 +79,6 @@ static void a_failure_is_that_of_its_message(void)
     CHECK(f.value == 15 && f.fault.got == UINT64_MAX && f.iotlb_due == 0);
 }
 
-static struct via_vu_msg sized(struct via_vu_msg a, uint32_t size)
-{
-    a.size = size;
-    return a;
-}
-
-static struct via_vu_msg with_fd(struct via_vu_msg a)
-{
-    a.nfd = 1;
-    return a;
-}
-
 static void lies(void)
 {
     const struct via_vu_msg ok = answer(msg_u64(VIA_VU_IOTLB_MSG, 0));
@@ -99,10 +87,10 @@ static void lies(void)
         const char *alone, *beside; /* a GET_STATUS that is out */
     } lie[] = {
         {msg_u64(VIA_VU_IOTLB_MSG, 0), "not marked", "not marked"},
-        {sized(ok, 0), "wrong size", "wrong size"},
-        {sized(ok, 32), "wrong size", "wrong size"},
-        {sized(ok, UINT32_MAX), "wrong size", "wrong size"},
-        {with_fd(ok), "file descriptors", "file descriptors"},
+        {talk_sized(ok, 0), "wrong size", "wrong size"},
+        {talk_sized(ok, 32), "wrong size", "wrong size"},
+        {talk_sized(ok, UINT32_MAX), "wrong size", "wrong size"},
+        {talk_with_fd(ok), "file descriptors", "file descriptors"},
         {answer(msg_u64(VIA_VU_GET_FEATURES, 0)), "another request", "another request"},
         {answer(msg_u64(0, 0)), "another request", "another request"},
     };
@@ -164,12 +152,12 @@ static void breaches_on_the_back_ends_channel(void)
     struct via_vu_iotlb got;
     for (uint32_t size = 0; size <= VIA_VU_PAYLOAD_MAX; size++) {
         negotiate(VERSION_1 | PLATFORM, ALL_PROTOCOL);
-        m = sized(miss, size);
+        m = talk_sized(miss, size);
         bool good = size >= 26 && size <= 32;
         CHECK_EQ(via_front_feed_back_req(&f, &m, &got), good ? (int)VIA_FRONT_MISS : -VIA_EPROTO);
         CHECK(f.broken == !good && (good || talk_fault_has(&f.fault, "BACKEND_IOTLB_MSG: the payload")));
     }
-    const struct via_vu_msg bad[] = {answer(miss), with_fd(miss)};
+    const struct via_vu_msg bad[] = {answer(miss), talk_with_fd(miss)};
     const char *words[] = {"where nothing was asked", "BACKEND_IOTLB_MSG: file descriptors"};
     for (unsigned i = 0; i < via_array_len(bad); i++) {
         negotiate(VERSION_1 | PLATFORM, ALL_PROTOCOL);

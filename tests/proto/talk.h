@@ -61,4 +61,17 @@ static inline int talk(struct talk *t, struct via_vu_msg m) { return talk_feed(t
 /* Not a byte has changed, padding included. */
 static inline bool talk_untouched(const void *a, const void *b, size_t len) { return memcmp(a, b, len) == 0; }
 
+/* A message made wrong: of another size, or with a descriptor. */
+static inline struct via_vu_msg talk_sized(struct via_vu_msg m, uint32_t size)
+{
+    m.size = size;
+    return m;
+}
+
+static inline struct via_vu_msg talk_with_fd(struct via_vu_msg m)
+{
+    m.nfd = 1;
+    return m;
+}
+
 #endif
