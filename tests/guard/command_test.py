@@ -95,6 +95,12 @@ def can_read(pid):
     return os.waitstatus_to_exitcode(os.waitpid(unprivileged(work), 0)[1])
 
 
+def is_program(pid, name):
+    """Whether it has become that program: what it was forked from is another matter."""
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read().split(b"\0")[0] == name
+
+
 def secrecy():
     """A guard of an ordinary user, and for comparison a program that does nothing about it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +110,7 @@ def secrecy():
         guard = unprivileged(lambda: os.execve(program, ["viaduct", "guard", f"--front={front}", f"--back={folder}/back"], os.environ))
         sleep = unprivileged(lambda: os.execve(plain, ["sleep", "20"], os.environ))
         deadline = time.monotonic() + 10
-        while not os.path.exists(front) and time.monotonic() < deadline:
+        while not (os.path.exists(front) and is_program(sleep, b"sleep")) and time.monotonic() < deadline:
             time.sleep(0.01)
         if yama():
             results.append(True)
