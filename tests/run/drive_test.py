@@ -242,19 +242,24 @@ def lazy_ends(rig):
     rig.write("disk.img", rig.data)
     process, socket = rig.back_end(BLK)
     options = ["--dma=hybrid-lazy", "--block-size=32K", "--depth=1", "--ops=100", "--json"]
-    loading = subprocess.Popen([VIADUCT, "drive", *options, socket, "load"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    loading = None
     try:
-        while loading.poll() is None:  # so that it takes far longer than that time
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(0.005)
-            process.send_signal(signal.SIGCONT)
-            time.sleep(0.0005)
-        report = json.loads(loading.stdout.read())
+        for _ in range(20):  # a run counts that took far longer than that time: on a busy machine one may slip through between two stops
+            loading = subprocess.Popen([VIADUCT, "drive", *options, socket, "load"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            while loading.poll() is None:
+                process.send_signal(signal.SIGSTOP)
+                time.sleep(0.005)
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.0005)
+            report = json.loads(loading.stdout.read())
+            if report["speed"]["seconds"] > 0.02:
+                break
         check(report["ok"] and report["speed"]["seconds"] > 0.02, f"it took no time: {report['speed']}")
         check(0 < report["translation"]["flushes"] < 100, f"nothing was taken back, or each by itself: {report['translation']}")
         stop(process)
     finally:
-        kill(loading)
+        if loading:
+            kill(loading)
         kill(process)
 
 
