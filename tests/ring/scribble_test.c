@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Another thread scribbles over all that a peer can write while one side works: whatever that side takes is whole and within bounds. */
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 #include "ring_mem.h"
@@ -39,6 +40,8 @@ static void *scribble(void *arg)
     uint64_t seed = 5;
     while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
         uint32_t at = rnd(&seed) % NUM;
+        if (at == 0)
+            (void)sched_yield(); /* where both threads share a processor, a whole turn of one leaves the other nothing plausible */
         scribble_desc(&r->desc[at], &seed);
         scribble_desc(&r->table[at], &seed);
         via_shm_put16(&r->avail->ring[at], (uint16_t)(rnd(&seed) % (NUM + (at == 0))));
@@ -169,6 +172,8 @@ static void a_driver_under_a_scribbling_device(void)
             *(bool *)u.token = false;
         }
         (void)!via_vq_arm(vq);
+        if (rc == 0)
+            (void)sched_yield();
         if (rc < 0 && start_again(&s.ring, out))
             broken++;
     }
