@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * protect: pages of ours that nobody else reaches until we share them, in the room dma. A platform says how a page is shared and
+ * unshared; what is counted here is which pages are shared, so that no private page's address ever goes to a device.
+ *
+ * Whether the host knows of it is the platform's matter. All that a driver needs of any of them is this.
+ */
+#ifndef VIADUCT_PROTECT_H
+#define VIADUCT_PROTECT_H
+
+#include <viaduct/dma.h>
+
+#define VIA_PROTECT_PAGE 4096u
+
+struct via_protect;
+struct via_protect_ops {
+    const char *name;
+    /*
+     * Convert n pages (1 or more) from number `page` on, which the other state has. Their content is lost: they read as zeroes, or as
+     * noise, until something is written. A failure may come at any page: *done of them, the first ones, are converted then, the next one
+     * is in a state that nobody knows, the others are as they were. 0: all are converted.
+     */
+    int (*share)(struct via_protect *, size_t page, size_t n, size_t *done);
+    int (*unshare)(struct via_protect *, size_t page, size_t n, size_t *done);
+};
+
+struct via_protect_stats {
+    uint64_t conversions;      /* calls of the platform's ops */
+    uint64_t shared, unshared; /* pages converted */
+    uint64_t failed;           /* calls that failed */
+};
+
+struct via_protect {
+    const struct via_protect_ops *ops;
+    uint8_t *mem; /* aligned to a page */
+    size_t pages;
+    _Atomic uint64_t *map; /* a bit a page, set: shared, or perhaps shared; (pages + 63) / 64 words, the caller's */
+    struct via_protect_stats stats;
+};
+
+/*
+ * mem: pages of VIA_PROTECT_PAGE bytes which are all private (or, with `shared`, all shared) now. -VIA_EINVAL: misaligned, none, or too few
+ * words. Conversions come from one thread at a time; via_protect_is_shared from any.
+ */
+VIA_MUST_USE int via_protect_init(struct via_protect *, const struct via_protect_ops *, void *mem, size_t pages, bool shared,
+                                  _Atomic uint64_t *map, size_t words);
+/*
+ * Share, or make private, all pages from ptr on, len bytes (both whole pages); those that are so already are left alone, the others go to
+ * the platform in runs. The content of what is converted is lost. Before unshare, the owner sees to it that no device has one of them
+ * mapped. A failure is the platform's: what was converted before it stays converted. The page at which it failed counts as shared from then
+ * on, until an unshare of it succeeds: so it is never used as private by mistake. -VIA_EINVAL: not whole pages of mem.
+ */
+VIA_MUST_USE int via_protect_share(struct via_protect *, void *ptr, size_t len);
+VIA_MUST_USE int via_protect_unshare(struct via_protect *, void *ptr, size_t len);
+/* All bytes lie on shared pages of mem. False for what is not mem's. */
+bool via_protect_is_shared(const struct via_protect *, const void *ptr, size_t len);
+/* Not one byte lies on a shared page; memory that is not mem's is not looked at: false. */
+bool via_protect_is_private(const struct via_protect *, const void *ptr, size_t len);
+
+#endif
