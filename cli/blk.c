@@ -15,14 +15,17 @@
 #define NAME "viaduct-blk"
 #define SEG_MAX 126u /* and header and status: what fits into a queue of 128, the smallest that is common */
 #define QUEUE_SIZE 1024u
+#define BLOCK_MAX 65536u
+#define PHYSICAL_MAX (1u << 20)
 #define DEPTH 256u       /* requests at once, all queues together */
 #define POLL_US 50u      /* what waking up costs, about */
 #define SPAN_EXTRA 1024u /* pieces that a request may have more than its descriptors: pages that an IOMMU scattered */
 
 struct blk_options {
-    const char *socket_path, *file;
+    const char *socket_path, *file, *serial;
     unsigned fd, queues, queue_size, seg_max, poll_us;
-    bool have_fd, read_only, direct;
+    unsigned block, physical, opt_io; /* bytes */
+    bool have_fd, read_only, direct, no_discard;
 };
 
 struct blk {
@@ -185,18 +188,33 @@ static int signals_open(struct blk *b, struct via_err *err)
     return 0;
 }
 
+/* All that a guest sees of the disk: what was asked for, and nothing of this host. */
+static void disk_limits(const struct blk *b, struct via_blk_limits *l)
+{
+    const struct blk_options *o = b->opt;
+    via_file_limits(b->file, l);
+    l->seg_max = o->seg_max;
+    l->queues = (uint16_t)o->queues;
+    l->opt_io = o->opt_io;
+    l->discard &= !o->no_discard;
+    if (o->physical)
+        l->physical_size = o->physical;
+    if (!o->serial)
+        return;
+    memset(l->id, 0, sizeof(l->id));
+    memcpy(l->id, o->serial, strnlen(o->serial, sizeof(l->id))); /* without a NUL when all 20 are used (virtio v1.4 5.2.6) */
+}
+
 static int disk_open(struct blk *b, struct via_err *err)
 {
     const struct blk_options *o = b->opt;
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): via_loop_init clears b->loop; clang 14 takes that for all of b */
-    const struct via_file_cfg cfg = {.path = o->file, .read_only = o->read_only, .direct = o->direct, .depth = DEPTH};
+    const struct via_file_cfg cfg = {.path = o->file, .read_only = o->read_only, .direct = o->direct, .depth = DEPTH, .blk_size = o->block};
     struct via_blk_limits limits = {0};
     int result = via_file_open(&b->file, &cfg, err);
     if (result < 0)
         return result;
-    via_file_limits(b->file, &limits);
-    limits.seg_max = o->seg_max;
-    limits.queues = (uint16_t)o->queues;
+    disk_limits(b, &limits);
     b->storage = malloc(via_blk_device_bytes(DEPTH, o->queue_size + SPAN_EXTRA));
     if (!b->storage)
         return via_err_set(err, -VIA_ENOMEM, "no memory for %u requests", DEPTH);
@@ -259,6 +277,11 @@ static int usage(FILE *to)
           "  --num-queues=N        queues, 1 to 64 (default 1)\n"
           "  --queue-size=N        largest queue to take, a power of two up to 32768 (default 1024)\n"
           "  --seg-max=N           data segments in a request (default 126); the front-end's queue must be at least 2 larger\n"
+          "  --block-size=N        bytes in a logical block, a power of two from 512 to 65536 (default 512)\n"
+          "  --physical-block-size=N  what the guest is told to align to (default 4096, or the logical block)\n"
+          "  --opt-io-size=N       bytes, a multiple of the block: what the guest is told to prefer (default 0: nothing)\n"
+          "  --no-discard          offer no discard; else it is offered, and left unheeded where the image can't punch holes\n"
+          "  --serial=TEXT         the disk's serial number, up to 20 bytes (default: the image's name without its directory)\n"
           "  --poll-us=N           look for work up to N microseconds before sleeping (default 50)\n"
           "  --print-capabilities  tell what the program can do, as JSON\n"
           "  --help, --version\n",
@@ -299,6 +322,11 @@ enum {
     OPT_QUEUES,
     OPT_SIZE,
     OPT_SEG,
+    OPT_BLOCK,
+    OPT_PHYSICAL,
+    OPT_OPT_IO,
+    OPT_NO_DISCARD,
+    OPT_SERIAL,
     OPT_POLL,
     OPT_CAPS,
     OPT_HELP,
@@ -314,6 +342,11 @@ static const struct option long_options[] = {
     {"num-queues", required_argument, NULL, OPT_QUEUES},
     {"queue-size", required_argument, NULL, OPT_SIZE},
     {"seg-max", required_argument, NULL, OPT_SEG},
+    {"block-size", required_argument, NULL, OPT_BLOCK},
+    {"physical-block-size", required_argument, NULL, OPT_PHYSICAL},
+    {"opt-io-size", required_argument, NULL, OPT_OPT_IO},
+    {"no-discard", no_argument, NULL, OPT_NO_DISCARD},
+    {"serial", required_argument, NULL, OPT_SERIAL},
     {"poll-us", required_argument, NULL, OPT_POLL},
     {"print-capabilities", no_argument, NULL, OPT_CAPS},
     {"help", no_argument, NULL, OPT_HELP},
@@ -322,9 +355,33 @@ static const struct option long_options[] = {
 };
 
 /* -1: go on; an exit status else. */
+static int take_disk_option(struct blk_options *o, int option, const char *name)
+{
+    switch (option) {
+    case OPT_BLOCK:
+        return number(name, optarg, VIA_BLK_SECTOR, BLOCK_MAX, &o->block) ? -1 : 2;
+    case OPT_PHYSICAL:
+        return number(name, optarg, VIA_BLK_SECTOR, PHYSICAL_MAX, &o->physical) ? -1 : 2;
+    case OPT_OPT_IO:
+        return number(name, optarg, 0, INT_MAX, &o->opt_io) ? -1 : 2;
+    case OPT_NO_DISCARD:
+        o->no_discard = true;
+        return -1;
+    default:
+        o->serial = optarg;
+        return -1;
+    }
+}
+
 static int take_option(struct blk_options *o, int option, const char *name)
 {
     switch (option) {
+    case OPT_BLOCK:
+    case OPT_PHYSICAL:
+    case OPT_OPT_IO:
+    case OPT_NO_DISCARD:
+    case OPT_SERIAL:
+        return take_disk_option(o, option, name);
     case OPT_SOCKET:
         o->socket_path = optarg;
         return -1;
@@ -367,6 +424,19 @@ static int bad(const char *why)
     return 2;
 }
 
+static int judge_disk(const struct blk_options *o)
+{
+    if (!via_is_pow2(o->block))
+        return bad("--block-size must be a power of two");
+    if (o->physical && (!via_is_pow2(o->physical) || o->physical < o->block))
+        return bad("--physical-block-size must be a power of two, and no less than --block-size");
+    if (o->opt_io % o->block)
+        return bad("--opt-io-size must be a multiple of --block-size");
+    if (o->serial && strlen(o->serial) > VIA_BLK_ID_BYTES)
+        return bad("--serial must have at most 20 bytes");
+    return -1;
+}
+
 static int parse(struct blk_options *o, int argc, char **argv)
 {
     int option, at = 0, status;
@@ -383,13 +453,13 @@ static int parse(struct blk_options *o, int argc, char **argv)
         return bad("--queue-size must be a power of two");
     if (o->seg_max > o->queue_size - 2)
         return bad("--seg-max must be at least 2 less than --queue-size");
-    return -1;
+    return judge_disk(o);
 }
 
 int main(int argc, char **argv)
 {
     static struct blk blk = {.listener.fd = -1, .signals.fd = -1};
-    struct blk_options options = {.queues = 1, .queue_size = QUEUE_SIZE, .seg_max = SEG_MAX, .poll_us = POLL_US};
+    struct blk_options options = {.queues = 1, .block = VIA_BLK_SECTOR, .queue_size = QUEUE_SIZE, .seg_max = SEG_MAX, .poll_us = POLL_US};
     struct via_err err = {.text = ""};
     int status = parse(&options, argc, argv);
     if (status >= 0)

@@ -22,6 +22,7 @@
 #define BOUNCE_BUFS 16u           /* for requests whose buffers direct I/O can't take */
 #define ZERO_BYTES (1u << 20)
 #define RETRIES 16u
+#define PHYSICAL 4096u /* what most disks and file systems have: a guest that heeds it does well anywhere */
 
 /* Ways to zero a range, the best first; the last is writing zeroes, which always works. */
 enum { ZERO_BY_PUNCH, ZERO_BY_RANGE, ZERO_BY_WRITE };
@@ -34,6 +35,7 @@ struct op { /* a request on its way; what one call to the kernel leaves over, th
     size_t skip;
     uint8_t *bounce; /* NULL: the request's own buffers */
     unsigned zero_by, retries;
+    bool cached; /* by the page cache, though others are not */
 };
 
 struct via_file {
@@ -46,7 +48,7 @@ struct via_file {
     void *zeroes; /* readable only: the kernel's one page of zeroes over and over */
     int event;
     unsigned lacks; /* bit ZERO_BY_..: this file system can't */
-    bool fixed;     /* the descriptor is registered */
+    bool fixed;     /* the descriptors are registered */
     bool fresh;     /* handed over just now: what ended meanwhile did not signal */
     bool reaping;
 };
@@ -95,6 +97,8 @@ static void prepare_zero(struct io_uring_sqe *e, struct via_file *f, struct op *
 {
     while (op->zero_by < ZERO_BY_WRITE && f->lacks & 1u << op->zero_by)
         op->zero_by++;
+    if ((op->io->offset | op->io->len) & (f->image.grain - 1))
+        op->zero_by = ZERO_BY_WRITE;
     int mode = FALLOC_FL_KEEP_SIZE | (op->zero_by == ZERO_BY_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
     if (op->zero_by == ZERO_BY_WRITE)
         prepare_run(e, op, fd, f->zeroes, via_min64(op->io->len - op->moved, ZERO_BYTES));
@@ -102,12 +106,22 @@ static void prepare_zero(struct io_uring_sqe *e, struct via_file *f, struct op *
         io_uring_prep_fallocate(e, fd, mode, (off_t)op->io->offset, (off_t)op->io->len);
 }
 
+/* The whole grains within. */
+static void prepare_discard(struct io_uring_sqe *e, const struct via_file *f, const struct via_blk_io *io, int fd)
+{
+    uint64_t grain = f->image.grain, from = (io->offset + grain - 1) & ~(grain - 1), end = (io->offset + io->len) & ~(grain - 1);
+    if (from < end)
+        io_uring_prep_fallocate(e, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from));
+    else
+        io_uring_prep_nop(e);
+}
+
 /* Queue the next step. An op has at most one step queued, and the ring as many places as there are ops. */
 static void queue(struct via_file *f, struct op *op)
 {
     struct io_uring_sqe *e = io_uring_get_sqe(&f->ring);
     const struct via_blk_io *io = op->io;
-    int fd = f->fixed ? 0 : f->image.fd;
+    int fd = f->fixed ? op->cached : op->cached ? f->image.cached_fd : f->image.fd;
     switch (io->op) {
     case VIA_BLK_READ:
     case VIA_BLK_WRITE:
@@ -117,13 +131,13 @@ static void queue(struct via_file *f, struct op *op)
         io_uring_prep_fsync(e, fd, IORING_FSYNC_DATASYNC);
         break;
     case VIA_BLK_DISCARD:
-        io_uring_prep_fallocate(e, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)io->offset, (off_t)io->len);
+        prepare_discard(e, f, io, fd);
         break;
     case VIA_BLK_ZERO:
         prepare_zero(e, f, op, fd);
         break;
     }
-    if (f->fixed)
+    if (f->fixed && e->opcode != IORING_OP_NOP)
         e->flags |= IOSQE_FIXED_FILE;
     io_uring_sqe_set_data(e, op);
 }
@@ -153,8 +167,8 @@ static void move_on(struct op *op, size_t bytes)
 static int transferred(struct via_file *f, struct op *op, size_t bytes)
 {
     const struct via_blk_io *io = op->io;
-    if (f->image.mem_align && op->moved + bytes < io->len)
-        bytes &= ~(size_t)(f->image.blk_size - 1); /* direct I/O goes on at a block's start only */
+    if (f->image.align && !op->cached && op->moved + bytes < io->len)
+        bytes &= ~(size_t)(f->image.align - 1); /* direct I/O goes on where a block starts only */
     if (bytes == 0)
         return -EIO;
     if (op->bounce && io->op == VIA_BLK_READ)
@@ -216,13 +230,19 @@ static int judge_request(const struct via_file *f, const struct via_blk_io *io)
     return via_range_inside(io->offset, io->len, 0, f->image.capacity - 1) ? 1 : -EINVAL;
 }
 
+/* Too finely divided for direct I/O. */
+static bool needs_cache(const struct via_file *f, const struct via_blk_io *io)
+{
+    return f->image.cached_fd >= 0 && io->op != VIA_BLK_FLUSH && io->op != VIA_BLK_DISCARD && (io->offset | io->len) & (f->image.align - 1);
+}
+
 static bool needs_bounce(const struct via_file *f, const struct via_blk_io *io)
 {
-    if (!f->image.mem_align || (io->op != VIA_BLK_READ && io->op != VIA_BLK_WRITE))
+    if (!f->image.mem_align || (io->op != VIA_BLK_READ && io->op != VIA_BLK_WRITE) || needs_cache(f, io))
         return false;
     uintptr_t bits = 0;
     for (unsigned i = 0; i < io->n; i++)
-        bits |= ((uintptr_t)io->span[i].ptr & (f->image.mem_align - 1)) | (io->span[i].len & (f->image.blk_size - 1));
+        bits |= ((uintptr_t)io->span[i].ptr & (f->image.mem_align - 1)) | (io->span[i].len & (f->image.align - 1));
     return bits != 0;
 }
 
@@ -243,7 +263,7 @@ static int submit(struct via_blk_store *store, struct via_blk_io *io)
     if (!op || (bounce && !f->bounces))
         return -VIA_EAGAIN;
     f->free = op->next;
-    *op = (struct op){.io = io, .zero_by = io->may_unmap ? ZERO_BY_PUNCH : ZERO_BY_RANGE};
+    *op = (struct op){.io = io, .zero_by = io->may_unmap ? ZERO_BY_PUNCH : ZERO_BY_RANGE, .cached = needs_cache(f, io)};
     if (bounce)
         op->bounce = f->bounce_free[--f->bounces];
     if (transfer)
@@ -316,6 +336,8 @@ static int start_ring(struct via_file *f, unsigned depth, struct via_err *err)
         r = io_uring_queue_init(depth, &f->ring, flags[i]);
     if (r == -EPERM || r == -ENOSYS)
         return via_err_set(err, r, "the kernel lets this process have no io_uring (%s): see sysctl kernel.io_uring_disabled", strerror(-r));
+    if (r == -ENOMEM)
+        return via_err_set(err, r, "no memory for io_uring: raise the limit of what may be locked (ulimit -l)");
     if (r < 0)
         return via_err_set(err, r, "can't set up io_uring: %s", strerror(-r));
     r = io_uring_register_eventfd(&f->ring, f->event);
@@ -323,7 +345,8 @@ static int start_ring(struct via_file *f, unsigned depth, struct via_err *err)
         io_uring_queue_exit(&f->ring);
         return via_err_set(err, r, "can't have io_uring signal an eventfd: %s", strerror(-r));
     }
-    f->fixed = io_uring_register_files(&f->ring, &f->image.fd, 1) == 0;
+    const int fds[] = {f->image.fd, f->image.cached_fd};
+    f->fixed = io_uring_register_files(&f->ring, fds, fds[1] < 0 ? 1 : 2) == 0;
     return 0;
 }
 
@@ -404,15 +427,16 @@ struct via_blk_store *via_file_store(struct via_file *f) { return &f->store; }
 
 int via_file_fd(const struct via_file *f) { return f->event; }
 
+/* Nothing of the place where it lies: what a guest sees may not change when its image moves. */
 void via_file_limits(const struct via_file *f, struct via_blk_limits *l)
 {
     const struct via_image *m = &f->image;
     l->capacity = m->capacity;
     l->blk_size = m->blk_size;
-    l->physical_size = m->physical_size;
-    l->opt_io = m->opt_io;
+    l->physical_size = m->blk_size < PHYSICAL ? PHYSICAL : m->blk_size;
+    l->opt_io = 0;
     l->read_only = m->read_only;
-    l->discard = m->discard;
+    l->discard = !m->read_only;      /* a hint: where nothing can be punched it is left unheeded */
     l->write_zeroes = !m->read_only; /* in the last resort by writing them */
     memcpy(l->id, m->id, sizeof(l->id));
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -12,13 +11,11 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "image.h"
 
-#define PHYSICAL_MAX 65536u /* what a file prefers beyond this is no block size (2 MiB: tmpfs with huge pages) */
 #define READ_ONLY "image '%s' can be read but not written (%s): make it writable, or ask for read-only"
 
 static int try_open(const struct via_file_cfg *cfg, bool read_only, bool direct)
@@ -52,34 +49,14 @@ static int why_not_open(const struct via_file_cfg *cfg, int r, struct via_err *e
     return via_err_set(err, r, "can't open image '%s': %s", path, strerror(-r));
 }
 
-/* sysfs tells of the whole disk; a partition's queue is its parent's. */
-static bool device_discards(dev_t dev)
-{
-    char name[80], text[24] = "";
-    for (int up = 0; up < 2; up++) {
-        snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/%squeue/discard_max_bytes", major(dev), minor(dev), up ? "../" : "");
-        FILE *f = fopen(name, "re");
-        if (!f)
-            continue;
-        bool some = fgets(text, sizeof(text), f) && text[0] != '0';
-        fclose(f);
-        return some;
-    }
-    return false;
-}
-
-static int judge_device(struct via_image *m, const char *path, const struct stat *st, struct via_err *err)
+static int judge_device(struct via_image *m, const char *path, struct via_err *err)
 {
     int logical = 0, locked = 0;
-    unsigned physical = 0, best = 0;
     if (ioctl(m->fd, BLKGETSIZE64, &m->capacity) < 0 || ioctl(m->fd, BLKSSZGET, &logical) < 0)
         return via_err_set(err, -errno, "can't ask block device '%s' for its size: %s", path, strerror(errno));
     if (!m->read_only && ioctl(m->fd, BLKROGET, &locked) == 0 && locked) /* opening it for writing succeeds all the same */
         return via_err_set(err, -EACCES, READ_ONLY, path, "a read-only device");
-    m->blk_size = (uint32_t)logical;
-    m->physical_size = ioctl(m->fd, BLKPBSZGET, &physical) == 0 ? physical : m->blk_size;
-    m->opt_io = ioctl(m->fd, BLKIOOPT, &best) == 0 ? best : 0;
-    m->discard = !m->read_only && device_discards(st->st_rdev);
+    m->grain = (uint32_t)logical;
     return 0;
 }
 
@@ -91,32 +68,50 @@ static int judge_regular(struct via_image *m, const char *path, const struct sta
         return via_err_set(err, -errno, "can't look at the file system of '%s': %s", path, strerror(errno));
     m->in_memory = fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC;
     m->capacity = (uint64_t)st->st_size;
-    m->blk_size = VIA_BLK_SECTOR;
-    m->physical_size = st->st_blksize <= PHYSICAL_MAX ? (uint32_t)st->st_blksize : 4096;
+    m->grain = VIA_BLK_SECTOR;
     if (m->read_only)
         return 0;
     if (fs.f_type == HUGETLBFS_MAGIC)
         return via_err_set(err, -EROFS, "image '%s' is on hugetlbfs, where files can't be written to: ask for read-only", path);
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < m->capacity) /* writing there would kill us */
         return via_err_set(err, -EFBIG, "image '%s' is larger than this process may write (ulimit -f): raise that", path);
-    /* Beyond the end there is nothing to punch, so asking changes nothing. */
-    m->discard = fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, st->st_size, 4096) == 0;
     return 0;
 }
 
-/* What direct I/O asks of offsets and addresses. Kernels before 6.1 can't tell: a sector, mostly. */
+/*
+ * What direct I/O asks of offsets and addresses. Kernels before 6.1 can't tell: a sector, mostly. Where that is more than a sector, what is
+ * not aligned passes through the page cache; so that no page is ever reached in both ways, direct I/O is for whole pages there.
+ */
 static int judge_direct(struct via_image *m, const char *path, struct via_err *err)
 {
     struct statx sx;
-    m->mem_align = m->blk_size;
-    if (statx(m->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) < 0 || !(sx.stx_mask & STATX_DIOALIGN))
-        return 0;
-    if (!via_is_pow2(sx.stx_dio_mem_align) || !via_is_pow2(sx.stx_dio_offset_align))
-        return via_err_set(err, -EINVAL, "image '%s' can't be read and written directly (O_DIRECT): leave the wish for it out", path);
-    m->mem_align = sx.stx_dio_mem_align;
-    if (m->blk_size < sx.stx_dio_offset_align)
-        m->blk_size = sx.stx_dio_offset_align;
+    uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+    m->align = m->mem_align = m->grain;
+    if (statx(m->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 && sx.stx_mask & STATX_DIOALIGN) {
+        if (!via_is_pow2(sx.stx_dio_mem_align) || !via_is_pow2(sx.stx_dio_offset_align))
+            return via_err_set(err, -EINVAL, "image '%s' can't be read and written directly (O_DIRECT): leave the wish for it out", path);
+        m->mem_align = sx.stx_dio_mem_align;
+        m->align = sx.stx_dio_offset_align;
+    }
+    if (m->align > VIA_BLK_SECTOR && m->align < page)
+        m->align = page;
     return 0;
+}
+
+/* The same image without O_DIRECT. */
+static int open_cached(struct via_image *m, const struct via_file_cfg *cfg, struct via_err *err)
+{
+    struct stat one, other;
+    if (m->align <= VIA_BLK_SECTOR)
+        return 0;
+    m->cached_fd = try_open(cfg, cfg->read_only, false);
+    if (m->cached_fd < 0)
+        return why_not_open(cfg, m->cached_fd, err);
+    if (fstat(m->fd, &one) < 0 || fstat(m->cached_fd, &other) < 0 || one.st_dev != other.st_dev || one.st_ino != other.st_ino)
+        return via_err_set(err, -EAGAIN, "image '%s' was replaced while it was opened: start again", cfg->path);
+    /* What is read ahead would lie in the cache beside what is written directly. */
+    int r = posix_fadvise(m->cached_fd, 0, 0, POSIX_FADV_RANDOM);
+    return r ? via_err_set(err, -r, "can't set up image '%s': %s", cfg->path, strerror(r)) : 0;
 }
 
 static int judge(struct via_image *m, const struct via_file_cfg *cfg, struct via_err *err)
@@ -129,9 +124,11 @@ static int judge(struct via_image *m, const struct via_file_cfg *cfg, struct via
         return via_err_set(err, -EISDIR, "'%s' is a directory, not an image", path);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return via_err_set(err, -EINVAL, "'%s' is neither a file nor a block device, so it can't be a disk", path);
-    int r = S_ISBLK(st.st_mode) ? judge_device(m, path, &st, err) : judge_regular(m, path, &st, err);
+    int r = S_ISBLK(st.st_mode) ? judge_device(m, path, err) : judge_regular(m, path, &st, err);
     if (r == 0 && cfg->direct && !m->in_memory)
         r = judge_direct(m, path, err);
+    if (r == 0 && m->align)
+        r = open_cached(m, cfg, err);
     if (r < 0)
         return r;
     if (m->capacity == 0)
@@ -140,8 +137,6 @@ static int judge(struct via_image *m, const struct via_file_cfg *cfg, struct via
         return via_err_set(err, -EINVAL,
                            "image '%s' has %" PRIu64 " bytes, %" PRIu64 " more than a multiple of %u: give it whole blocks (truncate -s)",
                            path, m->capacity, m->capacity % m->blk_size, m->blk_size);
-    if (m->physical_size < m->blk_size || !via_is_pow2(m->physical_size))
-        m->physical_size = m->blk_size;
     return 0;
 }
 
@@ -154,7 +149,9 @@ static void name_it(struct via_image *m, const char *path)
 
 int via_image_open(struct via_image *m, const struct via_file_cfg *cfg, struct via_err *err)
 {
-    *m = (struct via_image){.read_only = cfg->read_only};
+    *m = (struct via_image){.read_only = cfg->read_only, .blk_size = cfg->blk_size ? cfg->blk_size : VIA_BLK_SECTOR, .cached_fd = -1};
+    if (!via_is_pow2(m->blk_size) || m->blk_size < VIA_BLK_SECTOR)
+        return via_err_set(err, -EINVAL, "image '%s': blocks of %u bytes: take a power of two from 512 on", cfg->path, m->blk_size);
     m->fd = try_open(cfg, cfg->read_only, cfg->direct);
     if (m->fd < 0)
         return why_not_open(cfg, m->fd, err);
@@ -170,5 +167,7 @@ int via_image_open(struct via_image *m, const struct via_file_cfg *cfg, struct v
 void via_image_close(struct via_image *m)
 {
     close(m->fd);
-    m->fd = -1;
+    if (m->cached_fd >= 0)
+        close(m->cached_fd);
+    m->fd = m->cached_fd = -1;
 }

@@ -126,16 +126,20 @@ void via_event_clear(int fd);
 struct via_file_cfg {
     const char *path;
     bool read_only;
-    bool direct;    /* O_DIRECT */
-    unsigned depth; /* requests at once */
+    bool direct;       /* O_DIRECT; what is not aligned as the disk wants it still goes by the page cache */
+    unsigned depth;    /* requests at once */
+    uint32_t blk_size; /* bytes, a power of two from 512 on; 0: 512. The image's length has to be a multiple of it. */
 };
 /* host/file.c: io_uring; what lies in memory anyway (tmpfs) is done at once, in place. One thread opens, uses and closes a file. */
 struct via_file;
 VIA_MUST_USE int via_file_open(struct via_file **, const struct via_file_cfg *, struct via_err *err);
 struct via_blk_store *via_file_store(struct via_file *);
-void via_file_limits(const struct via_file *,
-                     struct via_blk_limits *); /* capacity, blk_size, physical_size, opt_io, discard, write_zeroes, read_only, id */
-int via_file_fd(const struct via_file *);      /* becomes readable when completions are due (registered eventfd) */
+/*
+ * capacity, blk_size, physical_size, opt_io, discard, write_zeroes, read_only, id: what follows from the configuration and the image's
+ * length alone, and is the same on any file system, disk and kernel. id: the file's name.
+ */
+void via_file_limits(const struct via_file *, struct via_blk_limits *);
+int via_file_fd(const struct via_file *); /* becomes readable when completions are due (registered eventfd) */
 /*
  * Hand queued requests to the kernel: once a batch. Reap right after it: what ended at once (cached reads) is there, and the
  * descriptor does not tell of it.

@@ -115,7 +115,7 @@ static void direct_io(void)
     struct via_blk_limits l;
     CHECK(image("direct", 64 * KIB));
     CHECK(limits_of((struct via_file_cfg){.path = path, .direct = true}, &l));
-    CHECK(l.blk_size >= 512 && l.physical_size >= l.blk_size);
+    CHECK(l.blk_size == 512 && l.physical_size == 4096);
 }
 
 static void a_size_limit_does_not_kill_us(void)
@@ -145,12 +145,22 @@ static void limits_tell_what_it_can(void)
     CHECK(image("twenty-bytes-and-more.img", 64 * KIB));
     CHECK(limits_of((struct via_file_cfg){.path = path}, &l));
     CHECK(memcmp(l.id, "twenty-bytes-and-mor", 20) == 0);
-    CHECK(l.blk_size == 512 && via_is_pow2(l.physical_size) && l.physical_size >= 512);
-    CHECK(!l.read_only && l.write_zeroes);
-    CHECK_EQ(l.discard, true); /* ext4, xfs, btrfs, tmpfs all can */
+    CHECK(l.blk_size == 512 && l.physical_size == 4096 && l.opt_io == 0);
+    CHECK(!l.read_only && l.write_zeroes && l.discard);
     CHECK(image("short", 64 * KIB));
     CHECK(limits_of((struct via_file_cfg){.path = path}, &l));
     CHECK(strcmp(l.id, "short") == 0);
+}
+
+static void blocks_as_asked_for(void)
+{
+    struct via_blk_limits l;
+    CHECK(image("blocks", 68 * KIB));
+    CHECK(limits_of((struct via_file_cfg){.path = path, .blk_size = 4096}, &l));
+    CHECK(l.blk_size == 4096 && l.physical_size == 4096);
+    CHECK(refused((struct via_file_cfg){.path = path, .blk_size = 8192}, -EINVAL, "4096 more than a multiple of 8192"));
+    CHECK(refused((struct via_file_cfg){.path = path, .blk_size = 256}, -EINVAL, "a power of two from 512 on"));
+    CHECK(refused((struct via_file_cfg){.path = path, .blk_size = 1536}, -EINVAL, "a power of two from 512 on"));
 }
 
 /* A loop device over `fd`; its number, or -1. */
@@ -199,6 +209,7 @@ int main(void)
         TEST(a_size_limit_does_not_kill_us),
         TEST(depths),
         TEST(limits_tell_what_it_can),
+        TEST(blocks_as_asked_for),
         TEST(block_devices),
     };
     signal(SIGXFSZ, SIG_DFL);

@@ -110,6 +110,11 @@ def usage_errors_are_status_2():
     refuses(2, "from 1 to 64", args=["--socket-path=s", disk, "--num-queues=65"])
     refuses(2, "power of two", args=["--socket-path=s", disk, "--queue-size=100"])
     refuses(2, "--seg-max", args=["--socket-path=s", disk, "--queue-size=64"])
+    refuses(2, "power of two", args=["--socket-path=s", disk, "--block-size=1000"])
+    refuses(2, "from 512 to 65536", args=["--socket-path=s", disk, "--block-size=131072"])
+    refuses(2, "--physical-block-size", args=["--socket-path=s", disk, "--block-size=4096", "--physical-block-size=2048"])
+    refuses(2, "--opt-io-size", args=["--socket-path=s", disk, "--block-size=4096", "--opt-io-size=6144"])
+    refuses(2, "at most 20 bytes", args=["--socket-path=s", disk, "--serial=" + 21 * "x"])
     refuses(2, "not understood", args=["--socket-path=s", disk, "more"])
 
 
