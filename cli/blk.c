@@ -25,7 +25,7 @@ struct blk_options {
     const char *socket_path, *file, *serial;
     unsigned fd, queues, queue_size, seg_max, poll_us;
     unsigned block, physical, opt_io; /* bytes */
-    bool have_fd, read_only, direct, no_discard;
+    bool have_fd, read_only, direct, no_discard, order_platform;
 };
 
 struct blk {
@@ -134,7 +134,7 @@ static int serve(struct blk *b, int fd, struct via_err *err)
 {
     const struct via_server_cfg cfg = {
         .features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ACCESS_PLATFORM) |
-                    via_blk_device_features(&b->device),
+                    (b->opt->order_platform ? VIA_BIT(VIA_F_ORDER_PLATFORM) : 0) | via_blk_device_features(&b->device),
         .queues = (uint16_t)b->opt->queues,
         .num_max = (uint16_t)b->opt->queue_size,
         .config = true,
@@ -282,6 +282,7 @@ static int usage(FILE *to)
           "  --opt-io-size=N       bytes, a multiple of the block: what the guest is told to prefer (default 0: nothing)\n"
           "  --no-discard          offer no discard; else it is offered, and left unheeded where the image can't punch holes\n"
           "  --serial=TEXT         the disk's serial number, up to 20 bytes (default: the image's name without its directory)\n"
+          "  --order-platform      offer the platform's order (ORDER_PLATFORM), as a device does that is no program\n"
           "  --poll-us=N           look for work up to N microseconds before sleeping (default 50)\n"
           "  --print-capabilities  tell what the program can do, as JSON\n"
           "  --help, --version\n",
@@ -327,6 +328,7 @@ enum {
     OPT_OPT_IO,
     OPT_NO_DISCARD,
     OPT_SERIAL,
+    OPT_ORDER,
     OPT_POLL,
     OPT_CAPS,
     OPT_HELP,
@@ -347,6 +349,7 @@ static const struct option long_options[] = {
     {"opt-io-size", required_argument, NULL, OPT_OPT_IO},
     {"no-discard", no_argument, NULL, OPT_NO_DISCARD},
     {"serial", required_argument, NULL, OPT_SERIAL},
+    {"order-platform", no_argument, NULL, OPT_ORDER},
     {"poll-us", required_argument, NULL, OPT_POLL},
     {"print-capabilities", no_argument, NULL, OPT_CAPS},
     {"help", no_argument, NULL, OPT_HELP},
@@ -403,6 +406,9 @@ static int take_option(struct blk_options *o, int option, const char *name)
         return number(name, optarg, 2, VIA_RING_NUM_MAX, &o->queue_size) ? -1 : 2;
     case OPT_SEG:
         return number(name, optarg, 1, VIA_RING_NUM_MAX - 2, &o->seg_max) ? -1 : 2;
+    case OPT_ORDER:
+        o->order_platform = true;
+        return -1;
     case OPT_POLL:
         return number(name, optarg, 0, 1000000, &o->poll_us) ? -1 : 2;
     case OPT_CAPS:

@@ -11,9 +11,10 @@
 #include "drive_parts.h"
 
 #define WANT                                                                                                                               \
-    (VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_BLK_F_SIZE_MAX) |                    \
-     VIA_BIT(VIA_BLK_F_SEG_MAX) | VIA_BIT(VIA_BLK_F_RO) | VIA_BIT(VIA_BLK_F_BLK_SIZE) | VIA_BIT(VIA_BLK_F_FLUSH) |                         \
-     VIA_BIT(VIA_BLK_F_TOPOLOGY) | VIA_BIT(VIA_BLK_F_MQ) | VIA_BIT(VIA_BLK_F_DISCARD) | VIA_BIT(VIA_BLK_F_WRITE_ZEROES))
+    (VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ORDER_PLATFORM) |                  \
+     VIA_BIT(VIA_BLK_F_SIZE_MAX) | VIA_BIT(VIA_BLK_F_SEG_MAX) | VIA_BIT(VIA_BLK_F_RO) | VIA_BIT(VIA_BLK_F_BLK_SIZE) |                      \
+     VIA_BIT(VIA_BLK_F_FLUSH) | VIA_BIT(VIA_BLK_F_TOPOLOGY) | VIA_BIT(VIA_BLK_F_MQ) | VIA_BIT(VIA_BLK_F_DISCARD) |                         \
+     VIA_BIT(VIA_BLK_F_WRITE_ZEROES))
 #define WANT_PROTOCOL                                                                                                                      \
     (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) |           \
      VIA_BIT(VIA_VU_PF_STATUS))
@@ -188,7 +189,7 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
 static int open_ring(struct via_drive *d, struct via_drive_queue *q)
 {
     unsigned num = d->opts.queue_size;
-    struct via_vq_cfg cfg = {.num = (uint16_t)num, .event_idx = has(d, VIA_F_EVENT_IDX)};
+    struct via_vq_cfg cfg = {.num = (uint16_t)num, .event_idx = has(d, VIA_F_EVENT_IDX), .order_platform = has(d, VIA_F_ORDER_PLATFORM)};
     if (via_split_layout(&q->lay, num, 4))
         return via_err_set(&d->err, -VIA_EINVAL, "--queue-size=%u: not a power of two", num);
     q->ring = via_arena_take(&d->mem.rings, q->lay.total);

@@ -15,6 +15,7 @@
 #define TICK_MS 1000
 
 #define RING_FEATURES (VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX))
+#define SHADOW_FEATURES (RING_FEATURES | VIA_BIT(VIA_F_ORDER_PLATFORM)) /* towards the back-end; to the guest, the guard is a program */
 /* Bits that mean something to the device type alone (virtio v1.4 6), and VERSION_1, which both sides must share. */
 #define PASSED_FEATURES ((VIA_BIT(24) - 1) | (~(VIA_BIT(50) - 1)) | VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_ANY_LAYOUT))
 
@@ -148,7 +149,7 @@ static void on_features(struct via_server *s, uint64_t accepted)
 {
     struct via_guard *g = of(s);
     struct via_err err = {""};
-    uint64_t features = (accepted & PASSED_FEATURES) | (g->client.front.offered & RING_FEATURES);
+    uint64_t features = (accepted & PASSED_FEATURES) | (g->client.front.offered & SHADOW_FEATURES);
     if (via_client_accept(&g->client, features, &err) < 0)
         fail(g, err.text);
 }
@@ -190,6 +191,7 @@ static int on_ring_start(struct via_server *s, unsigned index, unsigned num, str
                                       .num = num,
                                       .event_idx = features & VIA_BIT(VIA_F_EVENT_IDX),
                                       .indirect = features & VIA_BIT(VIA_F_INDIRECT_DESC),
+                                      .order_platform = features & VIA_BIT(VIA_F_ORDER_PLATFORM),
                                       .under_reports = g->cfg.under_reports};
     int r = share(g, err);
     if (r == 0)

@@ -103,7 +103,7 @@ static void answer(struct via_guard_queue *q, struct via_guard_request *g, uint3
 
 int via_guard_queue_open(struct via_guard_queue *q, struct via_guard_shared *s, const struct via_guard_queue_cfg *cfg, struct via_err *err)
 {
-    struct via_vq_cfg vq = {.event_idx = cfg->event_idx};
+    struct via_vq_cfg vq = {.event_idx = cfg->event_idx, .order_platform = cfg->order_platform};
     *q = (struct via_guard_queue){.device.ops = &device_ops, .kick = -1, .call = -1};
     int r = via_guard_shared_ring(s, cfg->index, cfg->num, &vq);
     if (r < 0)

@@ -25,7 +25,7 @@ struct via_guard_queue {
 
 struct via_guard_queue_cfg {
     unsigned index, num;
-    bool event_idx, indirect; /* negotiated with the back-end */
+    bool event_idx, indirect, order_platform; /* negotiated with the back-end */
     bool under_reports;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The split ring, device side. */
 #include "chain.h"
+#include "order.h"
 #include "split.h"
 
 /* Each area has one writer: the used ring is ours, the others are the driver's (2.7). */
@@ -54,7 +55,7 @@ int via_dq_move(struct via_dq *dq, const void *desc, const void *avail, void *us
  */
 static int look(struct via_dq *dq)
 {
-    uint16_t seen = via_shm_get16_acquire(&avail_of(dq)->idx);
+    uint16_t seen = via_order_get16(&avail_of(dq)->idx, dq->cfg.order_platform);
     uint16_t fresh = (uint16_t)(seen - dq->avail_idx);
     unsigned held = dq->inflight + (uint16_t)(dq->used_idx - dq->published);
     if (fresh + held > dq->cfg.num) {
@@ -129,9 +130,9 @@ bool via_dq_publish(struct via_dq *dq)
     uint16_t was = dq->published, now = dq->used_idx;
     if (now == was)
         return false;
-    via_shm_put16_release(&used_of(dq)->idx, now);
+    via_order_put16(&used_of(dq)->idx, now, dq->cfg.order_platform);
     dq->published = now;
-    via_fence(); /* pairs with the one in the driver's arming */
+    via_order_turn(dq->cfg.order_platform, NULL); /* pairs with the one in the driver's arming */
     if (dq->cfg.event_idx)
         return via_ring_passed(via_shm_get16(used_event(dq)), now, was);
     return !(via_shm_get16(&avail_of(dq)->flags) & VIA_AVAIL_F_NO_INTERRUPT);
@@ -145,7 +146,7 @@ bool via_dq_arm(struct via_dq *dq)
         via_shm_put16(avail_event(dq), dq->avail_idx);
     else
         via_shm_put16(&used_of(dq)->flags, 0);
-    via_fence(); /* pairs with the one in the driver's publish */
+    via_order_turn(dq->cfg.order_platform, NULL); /* pairs with the one in the driver's publish */
     return via_shm_get16(&avail_of(dq)->idx) != dq->avail_idx;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The split ring, driver side. */
+#include "order.h"
 #include "split.h"
 
 static struct via_avail *avail_of(const struct via_vq *vq) { return vq->cfg.avail; }
@@ -119,9 +120,9 @@ bool via_vq_publish(struct via_vq *vq)
     uint16_t was = vq->published, now = vq->avail_idx;
     if (now == was || vq->broken)
         return false;
-    via_shm_put16_release(&avail_of(vq)->idx, now);
+    via_order_put16(&avail_of(vq)->idx, now, vq->cfg.order_platform);
     vq->published = now;
-    via_fence(); /* pairs with the one in the device's arming */
+    via_order_turn(vq->cfg.order_platform, vq->cfg.port); /* pairs with the one in the device's arming */
     if (vq->cfg.event_idx)
         return via_ring_passed(via_shm_get16(avail_event(vq)), now, was);
     return !(via_shm_get16(&used_of(vq)->flags) & VIA_USED_F_NO_NOTIFY);
@@ -150,7 +151,7 @@ int via_vq_reap(struct via_vq *vq, struct via_used_chain *out)
     if (vq->broken)
         return -VIA_EPROTO;
     if (vq->used_idx == vq->used_seen) {
-        uint16_t seen = via_shm_get16_acquire(&used_of(vq)->idx);
+        uint16_t seen = via_order_get16(&used_of(vq)->idx, vq->cfg.order_platform);
         uint16_t fresh = (uint16_t)(seen - vq->used_idx), limit = vq->inflight - unshown;
         if (fresh > limit)
             return broken(vq, "the device moved its used index by more than is outstanding", fresh, limit);
@@ -180,7 +181,7 @@ bool via_vq_arm(struct via_vq *vq)
         via_shm_put16(used_event(vq), vq->used_idx);
     else
         via_shm_put16(&avail_of(vq)->flags, 0);
-    via_fence(); /* pairs with the one in the device's publish */
+    via_order_turn(vq->cfg.order_platform, vq->cfg.port); /* pairs with the one in the device's publish */
     return via_shm_get16(&used_of(vq)->idx) != vq->used_idx;
 }
 

@@ -209,8 +209,11 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
     struct via_server *s = r->server;
     const struct via_back_ring *b = &s->back.ring[r->index];
     struct via_misses *misses = s->iotlb.on ? &s->iotlb.misses : NULL;
-    struct via_dq_cfg cfg = {
-        .num = b->num, .base = b->base, .event_idx = accepted(s, VIA_F_EVENT_IDX), .indirect = accepted(s, VIA_F_INDIRECT_DESC)};
+    struct via_dq_cfg cfg = {.num = b->num,
+                             .base = b->base,
+                             .event_idx = accepted(s, VIA_F_EVENT_IDX),
+                             .indirect = accepted(s, VIA_F_INDIRECT_DESC),
+                             .order_platform = accepted(s, VIA_F_ORDER_PLATFORM)};
     struct via_device *device = NULL;
     unsigned extra = misses ? SPAN_EXTRA_PAGES : SPAN_EXTRA;
     int result = via_server_area_find(r, &cfg, err);

@@ -156,6 +156,29 @@ static inline void via_shm_put16_release(via_le16 *p, uint16_t v) { __atomic_sto
  * other side's wish to be notified (virtio v1.4 2.7.13.3.1, 2.7.14). */
 static inline void via_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
+/*
+ * The platform's barriers: they order accesses of ours as a device sees them which is no processor (VIRTIO_F_ORDER_PLATFORM, virtio v1.4
+ * 6.1). rmb: loads before it and loads after it; wmb: stores; mb: all of either. A platform that needs others gives a header with the
+ * three functions: -DVIA_PLATFORM_BARRIERS='"name.h"' where core is compiled.
+ */
+#if defined(VIA_PLATFORM_BARRIERS)
+#include VIA_PLATFORM_BARRIERS
+#elif defined(__x86_64__)
+/* For memory that is written back the processor's own order would do; what is mapped otherwise, or stored past the caches, needs these. */
+static inline void via_platform_mb(void) { __asm__ volatile("mfence" ::: "memory"); }
+static inline void via_platform_rmb(void) { __asm__ volatile("lfence" ::: "memory"); }
+static inline void via_platform_wmb(void) { __asm__ volatile("sfence" ::: "memory"); }
+#elif defined(__aarch64__)
+/* Processors share the inner domain, devices the outer one. */
+static inline void via_platform_mb(void) { __asm__ volatile("dmb osh" ::: "memory"); }
+static inline void via_platform_rmb(void) { __asm__ volatile("dmb oshld" ::: "memory"); }
+static inline void via_platform_wmb(void) { __asm__ volatile("dmb oshst" ::: "memory"); }
+#else
+static inline void via_platform_mb(void) { via_fence(); }
+static inline void via_platform_rmb(void) { via_fence(); }
+static inline void via_platform_wmb(void) { via_fence(); }
+#endif
+
 /* Copy bytes out of, into, or over memory that a peer can write. The bytes may change meanwhile: judge only the copy. */
 void via_shm_read(void *dst, const void *shared, size_t len);
 void via_shm_write(void *shared, const void *src, size_t len);

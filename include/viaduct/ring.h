@@ -14,6 +14,7 @@
 #ifndef VIADUCT_RING_H
 #define VIADUCT_RING_H
 
+#include <viaduct/port.h>
 #include <viaduct/spec.h>
 
 /* ------------------------------------------------------------------ where the three areas lie (2.7, 2.7.2) */
@@ -54,6 +55,8 @@ struct via_vq_cfg {
     via_iova indirect_addr;    /* the device's address of the same */
     uint16_t indirect_len;     /* descriptors in a table, at most num */
     bool event_idx;            /* VIRTIO_F_EVENT_IDX was negotiated */
+    bool order_platform;       /* VIRTIO_F_ORDER_PLATFORM was: the platform's barriers (base.h), for a device that is no processor */
+    struct via_port *port;     /* flushes posted writes before each look at what the device wants or has done; NULL: none are posted */
 };
 
 struct via_vq {
@@ -128,9 +131,10 @@ struct via_dq_cfg {
     uint16_t num;
     const void *desc, *avail; /* where we reach the areas; the driver's to write */
     void *used;
-    uint16_t base;  /* available index to start from (SET_VRING_BASE) */
-    bool event_idx; /* VIRTIO_F_EVENT_IDX */
-    bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
+    uint16_t base;       /* available index to start from (SET_VRING_BASE) */
+    bool event_idx;      /* VIRTIO_F_EVENT_IDX */
+    bool indirect;       /* VIRTIO_F_INDIRECT_DESC */
+    bool order_platform; /* VIRTIO_F_ORDER_PLATFORM; the driver's flush of posted writes, where there are any, serves us, too */
 };
 
 struct via_dq {

@@ -14,6 +14,7 @@ import time
 BLK = os.path.abspath(sys.argv[1])
 GET_FEATURES = 1
 VERSION_1 = 1 << 32
+ORDER_PLATFORM = 1 << 36
 RO = 1 << 5
 NOBODY = 65534
 
@@ -178,6 +179,13 @@ def an_inherited_front_end():
         check((code, err) == (0, ""), f"status {code}: {err}")
 
 
+def the_platforms_order_is_offered_when_asked_for():
+    for option in [], ["--order-platform"]:
+        with Served("--socket-path=sock", image(), *option) as blk:
+            check(bool(features(blk.connect()) & ORDER_PLATFORM) == bool(option), f"with {option}")
+            blk.end(signal.SIGTERM)
+
+
 def one_front_end_after_the_other():
     with Served("--socket-path=sock", image()) as blk:
         for _ in range(3):
@@ -210,7 +218,8 @@ def a_bad_front_end_is_told_of():
 
 
 TESTS = [tells_its_capabilities, usage_errors_are_status_2, images_it_can_not_serve, sockets_it_can_not_listen_at,
-         stale_sockets_are_replaced, signals_end_it_in_order, an_inherited_front_end, one_front_end_after_the_other,
+         stale_sockets_are_replaced, signals_end_it_in_order, an_inherited_front_end,
+         the_platforms_order_is_offered_when_asked_for, one_front_end_after_the_other,
          a_bad_front_end_is_told_of]
 
 

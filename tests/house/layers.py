@@ -13,7 +13,11 @@ ALLOWED["driver"] = {"base", "spec", "dma", "ring", "proto"}
 ALLOWED["device"] = {"base", "spec", "ring", "xlate", "proto"}
 CORE = set(ALLOWED)
 # public headers of a part of a room
-HEADERS = {"iommu": "dma", "policy": "dma", "protect": "dma", "domain": "vhost", "iommu_device": "device", "iommu_driver": "driver"}
+HEADERS = {
+    "port": "base",
+    "iommu": "dma", "policy": "dma", "protect": "dma",
+    "domain": "vhost", "iommu_device": "device", "iommu_driver": "driver",
+}
 ALLOWED["host"] = CORE
 ALLOWED["vhost"] = CORE | {"host"}
 ALLOWED["guest"] = CORE

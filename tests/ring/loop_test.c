@@ -109,10 +109,11 @@ static bool reap_some(struct loop *l)
     return true;
 }
 
-static bool run(unsigned num, unsigned indirect_len, bool event_idx)
+static bool run(unsigned num, unsigned indirect_len, bool event_idx, bool platform)
 {
     struct loop l = {.seed = num * 77 + indirect_len * 2 + event_idx + 1};
     CHECK_OR_FALSE(ring_open(&l.ring, num, indirect_len, event_idx, 65530));
+    l.ring.vq.cfg.order_platform = l.ring.dq.cfg.order_platform = platform;
     l.req = calloc(num, sizeof(*l.req));
     CHECK_OR_FALSE(l.req);
     bool good = true;
@@ -129,7 +130,8 @@ static void all_sizes(bool indirect, bool event_idx)
 {
     static const unsigned nums[] = {1, 2, 4, 8, 16, 256};
     for (size_t i = 0; i < via_array_len(nums); i++)
-        CHECK(run(nums[i], indirect ? (nums[i] < 8 ? nums[i] : 8) : 0, event_idx));
+        for (unsigned platform = 0; platform < 2; platform++)
+            CHECK(run(nums[i], indirect ? (nums[i] < 8 ? nums[i] : 8) : 0, event_idx, platform));
 }
 
 static void v2_7_13_direct(void) { all_sizes(false, false); }

@@ -264,7 +264,7 @@ static bool driver_side(struct pair *p)
     return true;
 }
 
-static bool converse(bool spin, unsigned depth, unsigned total, bool event_idx)
+static bool converse(bool spin, unsigned depth, unsigned total, bool event_idx, bool platform)
 {
     struct pair p = {.kick.fd = spin ? -1 : eventfd(0, 0),
                      .call.fd = spin ? -1 : eventfd(0, 0),
@@ -276,7 +276,9 @@ static bool converse(bool spin, unsigned depth, unsigned total, bool event_idx)
     for (unsigned i = 0; i < 16; i++)
         p.free[i] = &p.letter[i];
     CHECK_OR_FALSE(spin || (p.kick.fd >= 0 && p.call.fd >= 0));
-    CHECK_OR_FALSE(ring_open(&p.ring, 16, 2, event_idx, 65533) && pthread_create(&device, NULL, device_side, &p) == 0);
+    CHECK_OR_FALSE(ring_open(&p.ring, 16, 2, event_idx, 65533));
+    p.ring.vq.cfg.order_platform = p.ring.dq.cfg.order_platform = platform;
+    CHECK_OR_FALSE(pthread_create(&device, NULL, device_side, &p) == 0);
     bool good = driver_side(&p);
     atomic_store(&p.end, true);
     ring_bell(&p.kick);
@@ -290,10 +292,12 @@ static bool converse(bool spin, unsigned depth, unsigned total, bool event_idx)
 
 static void no_wake_up_is_lost(bool event_idx)
 {
-    CHECK(converse(false, 1, 5000, event_idx));
-    CHECK(converse(false, 16, 100000, event_idx));
-    CHECK(converse(true, 1, 100000, event_idx));
-    CHECK(converse(true, 16, 100000, event_idx));
+    CHECK(converse(false, 1, 5000, event_idx, false));
+    CHECK(converse(false, 16, 100000, event_idx, false));
+    for (unsigned platform = 0; platform < 2; platform++) {
+        CHECK(converse(true, 1, 100000, event_idx, platform));
+        CHECK(converse(true, 16, 100000, event_idx, platform));
+    }
 }
 
 static void v2_7_13_4_1_no_wake_up_is_lost_with_flags(void) { no_wake_up_is_lost(false); }
