@@ -98,7 +98,7 @@ static enum via_reason decide_bounce(const struct via_facts *f, struct via_plan 
     bool direct = f->override == VIA_OVERRIDE_DIRECT, forced = f->override == VIA_OVERRIDE_BOUNCE;
     bool translate = via_plan_has(p, VIA_SWITCH_TRANSLATE);
     enum via_reason why = must_bounce(f, translate);
-    bool strict = f->isolate && !why && !forced && translate && (direct || (f->means & own) != own);
+    bool strict = translate && (direct || (f->means & own) != own);
     if (!why && f->isolate && !strict)
         why = VIA_WHY_BOUNCE_ISOLATE;
     if (!why && forced)

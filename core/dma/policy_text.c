@@ -63,9 +63,9 @@ static const char *const text[VIA_REASONS] = {
     [VIA_WHY_STRICT_POOLLESS] =
         "isolation was asked for and there is no pool for this device alone: pages are mapped while a request lasts, and seen as a whole",
     [VIA_WHY_NOT_STRICT] = "mappings may last: no isolation was asked for, or a pool gives it",
-    [VIA_WHY_NOTHING_MAPPED] = "nothing is mapped",
+    [VIA_WHY_NOTHING_MAPPED] = "nothing translates, so no mapping begins or ends",
 
-    [VIA_WHY_BAD_VALUE] = "an order, protector, override or means has a value that means nothing: use those of policy.h",
+    [VIA_WHY_BAD_VALUE] = "an order, protector, override or means has a value that means nothing: use one that has a name",
     [VIA_WHY_BAD_ACCEPTED] = "feature bits were accepted that were not offered: negotiate anew, and accept none but offered ones",
     [VIA_WHY_BAD_LEGACY] = "feature bits above 31 were accepted by the legacy interface, which has none: accept none of them, or use the "
                            "modern interface",
