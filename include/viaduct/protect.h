@@ -16,9 +16,10 @@ struct via_protect;
 struct via_protect_ops {
     const char *name;
     /*
-     * Convert n pages (1 or more) from number `page` on, which the other state has. Their content is lost: they read as zeroes, or as
-     * noise, until something is written. A failure may come at any page: *done of them, the first ones, are converted then, the next one
-     * is in a state that nobody knows, the others are as they were. 0: all are converted.
+     * Convert n pages (1 or more) from number `page` on, which have the other state, or are in doubt since a conversion of them failed.
+     * Their content is lost: they read as zeroes, or as noise, until something is written. A failure may come at any page: *done of them,
+     * the first ones, are converted then, the next one is in doubt, the others are in the state that they were in. What was private among
+     * those has its content still.
      */
     int (*share)(struct via_protect *, size_t page, size_t n, size_t *done);
     int (*unshare)(struct via_protect *, size_t page, size_t n, size_t *done);
@@ -34,27 +35,40 @@ struct via_protect {
     const struct via_protect_ops *ops;
     uint8_t *mem; /* aligned to a page */
     size_t pages;
-    _Atomic uint64_t *map; /* a bit a page, set: shared, or perhaps shared; (pages + 63) / 64 words, the caller's */
+    /*
+     * Two bits a page, perhaps shared and perhaps private, the caller's storage. Both are set while a page is converted, and after that
+     * failed: such a page is neither shared enough for a device nor private enough for a secret.
+     */
+    _Atomic uint64_t *map;
     struct via_protect_stats stats;
 };
 
+#define VIA_PROTECT_WORDS(pages) (2 * (((size_t)(pages) + 63) / 64)) /* of `map` */
+
 /*
- * mem: pages of VIA_PROTECT_PAGE bytes which are all private (or, with `shared`, all shared) now. -VIA_EINVAL: misaligned, none, or too few
- * words. Conversions come from one thread at a time; via_protect_is_shared from any.
+ * mem: pages of VIA_PROTECT_PAGE bytes which are all private (or, with `shared`, all shared) now. -VIA_EINVAL: misaligned, none, or less
+ * than VIA_PROTECT_WORDS(pages) words. Conversions come from one thread at a time; via_protect_is_shared and _is_private from any.
  */
 VIA_MUST_USE int via_protect_init(struct via_protect *, const struct via_protect_ops *, void *mem, size_t pages, bool shared,
                                   _Atomic uint64_t *map, size_t words);
 /*
  * Share, or make private, all pages from ptr on, len bytes (both whole pages); those that are so already are left alone, the others go to
  * the platform in runs. The content of what is converted is lost. Before unshare, the owner sees to it that no device has one of them
- * mapped. A failure is the platform's: what was converted before it stays converted. The page at which it failed counts as shared from then
- * on, until an unshare of it succeeds: so it is never used as private by mistake. -VIA_EINVAL: not whole pages of mem.
+ * mapped. A failure is the platform's: what was converted before it stays converted. The page at which it failed is in doubt from then on,
+ * until a conversion of it succeeds: nobody takes it for shared or for private by mistake. -VIA_EINVAL: not whole pages of mem.
  */
 VIA_MUST_USE int via_protect_share(struct via_protect *, void *ptr, size_t len);
 VIA_MUST_USE int via_protect_unshare(struct via_protect *, void *ptr, size_t len);
-/* All bytes lie on shared pages of mem. False for what is not mem's. */
+/*
+ * The same, but the content stays, even of a page at which it failed: it goes through `scratch`, private memory outside of mem, cleared
+ * afterwards. The larger it is, the longer the runs. Nobody else may use what is not yet converted. -VIA_EINVAL: less than a page of
+ * scratch, too.
+ */
+VIA_MUST_USE int via_protect_share_keep(struct via_protect *, void *ptr, size_t len, struct via_span scratch);
+VIA_MUST_USE int via_protect_unshare_keep(struct via_protect *, void *ptr, size_t len, struct via_span scratch);
+/* All bytes lie on pages that are shared, without a doubt. False for what is not mem's, and for none. */
 bool via_protect_is_shared(const struct via_protect *, const void *ptr, size_t len);
-/* Not one byte lies on a shared page; memory that is not mem's is not looked at: false. */
+/* All bytes lie on pages that are private, without a doubt. False for what is not mem's, and for none. */
 bool via_protect_is_private(const struct via_protect *, const void *ptr, size_t len);
 
 #endif
