@@ -16,6 +16,7 @@ CORE = set(ALLOWED)
 HEADERS = {
     "port": "base",
     "iommu": "dma", "policy": "dma", "protect": "dma",
+    "private": "host",
     "domain": "vhost", "iommu_device": "device", "iommu_driver": "driver",
 }
 ALLOWED["host"] = CORE
