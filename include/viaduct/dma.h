@@ -48,6 +48,7 @@ struct via_dma {
  * the caller's to set. All or nothing: on failure nothing is mapped.
  * -VIA_EAGAIN: a resource is used up for now (a full pool); the object's waiter tells when to try again.
  * -VIA_E2BIG: m->cap is too small. -VIA_ERANGE: memory that this device has no address for. -VIA_EINVAL: an empty buffer, or 0 of them.
+ * -VIA_EPERM: memory that this device is not to have an address of.
  */
 static inline VIA_MUST_USE int via_dma_map(struct via_dma *d, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
@@ -130,7 +131,8 @@ struct via_pool {
 
 /*
  * mem: len bytes, shared with the device, zeroed. next: gives their address (mapped once, here, and never again).
- * -VIA_ERANGE: next has no contiguous, slot-aligned address for them. -VIA_EINVAL: misaligned, no whole slot, or too few words.
+ * -VIA_ERANGE: next has no contiguous, slot-aligned address for them. -VIA_EPERM: next gives none, for they are not shared. -VIA_EINVAL:
+ * misaligned, no whole slot, or too few words.
  */
 VIA_MUST_USE int via_pool_init(struct via_pool *, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words);
 

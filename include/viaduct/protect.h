@@ -71,4 +71,33 @@ bool via_protect_is_shared(const struct via_protect *, const void *ptr, size_t l
 /* All bytes lie on pages that are private, without a doubt. False for what is not mem's, and for none. */
 bool via_protect_is_private(const struct via_protect *, const void *ptr, size_t len);
 
+/*
+ * ------------------------------------------------------------------ encrypt: only what is shared gets an address
+ *
+ * A strategy on top of `next`: a buffer that is not all on shared pages is refused, and its address goes nowhere. Where the platform tells
+ * shared from private memory by a bit of the address, too, the device's addresses say "shared": next's are those of private memory, as the
+ * processor's are.
+ */
+
+struct via_address_bit {
+    uint64_t bit;    /* one bit, of value VIA_PROTECT_PAGE at least; 0: there is none */
+    bool shared_set; /* set: shared (as in Arm's realms); else set: private, as the C-bit of SEV is */
+};
+/* The bit says of all of [addr, addr + len) that it is shared, or private. True where there is no bit; false: len 0, wrapping. */
+bool via_address_says(const struct via_address_bit *, uint64_t addr, uint64_t len, bool shared);
+
+struct via_encrypt {
+    struct via_dma dma;
+    const struct via_protect *protect;
+    struct via_address_bit bit;
+    uint64_t refused; /* mappings, for a page that is not shared */
+};
+/*
+ * map beyond next's results: -VIA_EPERM: a byte of a buffer is not on a shared page of protect's. -VIA_ERANGE, too: next's address is not a
+ * private one by the bit. Nothing is mapped then. A pool over it (via_pool_init) is refused likewise. -VIA_EINVAL here: not one bit, or
+ * below a page.
+ */
+VIA_MUST_USE int via_encrypt_init(struct via_encrypt *, struct via_dma *next, const struct via_protect *protect,
+                                  struct via_address_bit bit);
+
 #endif
