@@ -89,30 +89,51 @@ static int punch(struct via_private *m, size_t page, size_t n)
     return 0;
 }
 
-/* One step: all of them, or none. */
-static int share(struct via_protect *p, size_t page, size_t n, size_t *done)
-{
-    struct via_private *m = private_of(p);
-    *done = 0;
-    int r = count(m, page, n, true);
-    return r < 0 ? r : show_backing(m, page, n);
-}
-
 /*
  * The hole comes first: should the view not follow, the pages are shared still and all that is lost is their content, which was to be. The
  * other way round, pages would be private while the backing tells what they held.
  */
-static int unshare(struct via_protect *p, size_t page, size_t n, size_t *done)
+static int hide(struct via_private *m, size_t page, size_t n)
 {
-    struct via_private *m = private_of(p);
-    *done = 0;
-    int r = count(m, page, n, false);
-    if (r == 0)
-        r = punch(m, page, n);
+    int r = punch(m, page, n);
     return r < 0 ? r : show_own(m, page, n);
 }
 
-static const struct via_protect_ops guest_only = {"guest-only", share, unshare};
+static int tell(struct via_private *m, size_t page, size_t n, bool shared, size_t *told)
+{
+    *told = 0;
+    int r = m->host ? m->host->tell(m->host, page, n, shared, told) : 0;
+    if (r < 0)
+        return via_err_set(&m->why, r, "the host can't be told that page %zu becomes %s: %s", page + *told, shared ? "shared" : "private",
+                           strerror(-r));
+    *told = n;
+    return 0;
+}
+
+/* The memory follows what the host was told, all of it or nothing. */
+static int convert(struct via_protect *p, size_t page, size_t n, size_t *done, bool shared)
+{
+    struct via_private *m = private_of(p);
+    size_t told = 0;
+    *done = 0;
+    int counted = count(m, page, n, shared), said = counted < 0 ? counted : tell(m, page, n, shared, &told);
+    if (!told)
+        return said;
+    int r = shared ? show_backing(m, page, told) : hide(m, page, told);
+    if (r == 0) {
+        *done = told;
+        return said;
+    }
+    if (m->host)
+        (void)m->host->tell(m->host, page, told + (said < 0), !shared, &told);
+    return r;
+}
+
+static int share(struct via_protect *p, size_t page, size_t n, size_t *done) { return convert(p, page, n, done, true); }
+
+static int unshare(struct via_protect *p, size_t page, size_t n, size_t *done) { return convert(p, page, n, done, false); }
+
+static const struct via_protect_ops private_ops = {"private", share, unshare};
 
 /* ------------------------------------------------------------------ its life */
 
@@ -151,7 +172,7 @@ static int set_up(struct via_private *m, const struct via_private_cfg *cfg, stru
     m->shows = calloc(words / 2, sizeof(*m->shows));
     if (!map || !m->shows)
         return via_err_set(err, -ENOMEM, "no memory to say which of %zu pages are private", pages);
-    int r = via_protect_init(&m->protect, &guest_only, m->memory.ptr, pages, cfg->shared, map, words);
+    int r = via_protect_init(&m->protect, &private_ops, m->memory.ptr, pages, cfg->shared, map, words);
     if (r < 0)
         return via_err_set(err, r, "memory of %zu pages can't be protected", pages);
     m->pieces = 1;
