@@ -21,11 +21,15 @@ static uint64_t bytes_of(const struct via_pool *p) { return p->slots * SLOT; }
 /* How far in the pool a buffer starts; at or beyond bytes_of: it is none of ours. */
 static uint64_t place_of(const struct via_pool *p, const struct via_span *buf) { return (uintptr_t)buf->ptr - (uintptr_t)p->mem; }
 
-static bool is_ours(const struct via_pool *p, const struct via_span *buf) { return place_of(p, buf) < bytes_of(p); }
+/* A buffer that is in the pool already, and can be used where it is. */
+static inline bool is_ours(const struct via_pool *p, const struct via_span *buf, bool in)
+{
+    return place_of(p, buf) < bytes_of(p) && !(in && p->port && !via_port_fills_lines(p->port, buf));
+}
 
 static uint64_t slots_of(const struct via_span *buf) { return ((uintptr_t)buf->ptr % SLOT + buf->len + SLOT - 1) / SLOT; }
 
-static int measure(const struct via_pool *p, const struct via_span *buf, unsigned n, unsigned cap, struct need *need)
+static int measure(const struct via_pool *p, const struct via_span *buf, unsigned out, unsigned n, unsigned cap, struct need *need)
 {
     uint64_t least = 0; /* segments, if the pool were in one piece */
     *need = (struct need){0};
@@ -33,7 +37,7 @@ static int measure(const struct via_pool *p, const struct via_span *buf, unsigne
         uint64_t len = buf[i].len;
         if (!len)
             return -VIA_EINVAL;
-        if (is_ours(p, &buf[i])) {
+        if (is_ours(p, &buf[i], i >= out)) {
             if (len > bytes_of(p) - place_of(p, &buf[i]))
                 return -VIA_ERANGE;
             least += 1 + (len - 1) / VIA_SEG_MAX;
@@ -75,6 +79,20 @@ static void refill(struct via_bounce *b)
         while (n--)
             b->cache[b->cached++] = slot + n;
     }
+}
+
+/* What the processor may hold of these bytes of the pool is older than what the device wrote. */
+static inline void look_anew(const struct via_pool *p, uint64_t off, uint64_t len)
+{
+    if (p->port)
+        via_port_invalidate(p->port, p->mem + off, len);
+}
+
+/* The device is about to read, or to write, what these segments stand for. */
+static void hand_over(const struct via_pool *p, const struct via_mapping *m)
+{
+    for (unsigned i = 0; p->port && i < (unsigned)m->n_out + m->n_in; i++)
+        via_port_clean(p->port, p->mem + (m->seg[i].addr.v - p->base), m->seg[i].len);
 }
 
 static void arrive(struct via_bounce *b, void *to, uint64_t off, uint64_t len)
@@ -128,10 +146,12 @@ static uint32_t release(struct via_bounce *b, const struct via_span *buf, unsign
     const struct via_pool *p = b->pool;
     uint32_t given = 0;
     for (unsigned i = 0; i < n; i++) {
-        bool ours = is_ours(p, &buf[i]);
+        bool ours = is_ours(p, &buf[i], i >= out);
         for (size_t pos = 0; pos < buf[i].len && seg != end; pos += seg->len, seg++) {
             uint64_t off = seg->addr.v - p->base, take = i < out ? 0 : via_min64(seg->len, written);
             written -= take;
+            if (take)
+                look_anew(p, off, take);
             if (ours)
                 continue;
             VIA_ASSERT(off < bytes_of(p) && seg->len <= bytes_of(p) - off);
@@ -181,7 +201,7 @@ static bool place(struct via_bounce *b, const struct via_span *buf, unsigned out
         if (i == out)
             *n_out = s->n;
         bool ok;
-        if (is_ours(p, &buf[i])) {
+        if (is_ours(p, &buf[i], i >= out)) {
             ok = via_segs_add(s, p->base + place_of(p, &buf[i]), buf[i].len);
         } else if (slots_of(&buf[i]) == 1) {
             if (s->n == s->cap) /* earlier buffers came out in pieces */
@@ -226,7 +246,7 @@ static void copy_out(struct via_bounce *b, const struct via_mapping *m)
     const struct via_pool *p = b->pool;
     const struct via_seg *seg = m->seg;
     for (unsigned i = 0; i < m->buf_out; i++) {
-        bool ours = is_ours(p, &m->buf[i]);
+        bool ours = is_ours(p, &m->buf[i], false);
         for (size_t pos = 0; pos < m->buf[i].len; pos += seg->len, seg++)
             if (!ours) {
                 via_shm_write(p->mem + (seg->addr.v - p->base), (const char *)m->buf[i].ptr + pos, seg->len);
@@ -241,10 +261,11 @@ static void copy_in(struct via_bounce *b, const struct via_mapping *m, uint64_t 
     const struct via_pool *p = b->pool;
     const struct via_seg *seg = m->seg + m->n_out;
     for (unsigned i = m->buf_out; i < (unsigned)m->buf_out + m->buf_in && written; i++) {
-        bool ours = is_ours(p, &m->buf[i]);
+        bool ours = is_ours(p, &m->buf[i], true);
         for (size_t pos = 0; pos < m->buf[i].len && written; pos += seg->len, seg++) {
             size_t take = via_min64(seg->len, written);
             written -= take;
+            look_anew(p, seg->addr.v - p->base, take);
             if (!ours)
                 arrive(b, (char *)m->buf[i].ptr + pos, seg->addr.v - p->base, take);
         }
@@ -259,7 +280,7 @@ static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
     const struct via_pool *p = b->pool;
     const struct via_seg *seg = m->seg + m->n_out;
     for (unsigned i = m->buf_out; i < (unsigned)m->buf_out + m->buf_in; i++) {
-        bool ours = is_ours(p, &m->buf[i]);
+        bool ours = is_ours(p, &m->buf[i], true);
         for (size_t pos = 0; pos < m->buf[i].len; pos += seg->len, seg++)
             if (!ours)
                 via_shm_zero(p->mem + (seg->addr.v - p->base), seg->len);
@@ -291,12 +312,12 @@ static inline bool map_at_hand(struct via_bounce *b, const struct via_span *buf,
     const struct via_pool *p = b->pool;
     const uint32_t *slot = b->cache + b->cached;
     unsigned n = out + in;
-    if (n > b->cached || n > m->cap || !n || b->under_reports)
+    if (n > b->cached || n > m->cap || !n || b->under_reports || p->port)
         return false;
     fetch(buf, out, false);
     for (unsigned i = 0; i < n; i++) {
         uint64_t off = (uintptr_t)buf[i].ptr % SLOT;
-        if (buf[i].len - 1 >= SLOT - off || is_ours(p, &buf[i])) /* an empty one, too */
+        if (buf[i].len - 1 >= SLOT - off || is_ours(p, &buf[i], false)) /* an empty one, too */
             return false;
         m->seg[i] = (struct via_seg){{p->base + *--slot * SLOT + off}, (uint32_t)buf[i].len};
     }
@@ -337,7 +358,7 @@ static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned ou
     struct via_segs s;
     int r = via_segs_open(&s, m, out, in);
     if (!r)
-        r = measure(b->pool, buf, out + in, m->cap, &need);
+        r = measure(b->pool, buf, out, out + in, m->cap, &need);
     if (r < 0)
         return r;
     fetch(buf, out, false);
@@ -354,6 +375,7 @@ static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned ou
     if (b->under_reports)
         clear_in(b, m);
     copy_out(b, m);
+    hand_over(b->pool, m);
     return 0;
 }
 
@@ -405,6 +427,7 @@ void via_bounce_unmap_to(struct via_bounce *b, struct via_mapping *m, const stru
     size_t at = 0;
     for (const struct via_seg *seg = m->seg + m->n_out; seg != end && left; seg++) {
         uint64_t take = via_min64(seg->len, left);
+        look_anew(b->pool, seg->addr.v - b->pool->base, take);
         arrive_at(b, &in, &at, seg->addr.v - b->pool->base, take);
         left -= take;
     }
@@ -422,8 +445,10 @@ static int bounce_sync(struct via_dma *dma, struct via_mapping *m, enum via_owne
     struct via_bounce *b = via_container_of(dma, struct via_bounce, dma);
     if (to == VIA_OWNER_CPU)
         copy_in(b, m, arrived(b, written));
-    else
+    else {
         copy_out(b, m);
+        hand_over(b->pool, m);
+    }
     return 0;
 }
 

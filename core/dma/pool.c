@@ -177,3 +177,13 @@ int via_pool_init(struct via_pool *p, struct via_dma *next, void *mem, size_t le
     }
     return 0;
 }
+
+int via_pool_set_port(struct via_pool *p, struct via_port *port)
+{
+    if (!via_is_pow2(port->line) || port->line > VIA_POOL_SLOT)
+        return -VIA_EINVAL;
+    VIA_ASSERT(!atomic_load(&p->claimed));
+    p->port = port;
+    via_port_clean(port, p->mem, (size_t)p->slots * VIA_POOL_SLOT); /* what was here before the zeroes is not for the device to see */
+    return 0;
+}

@@ -12,6 +12,7 @@
 #define VIADUCT_DMA_H
 
 #include <viaduct/base.h>
+#include <viaduct/port.h>
 
 struct via_dma;
 
@@ -102,6 +103,20 @@ struct via_window {
 /* Addresses that no bank covers are refused with -VIA_ERANGE; what crosses from one bank into the next takes several segments. */
 VIA_MUST_USE int via_window_init(struct via_window *, struct via_dma *next, const struct via_bank *bank, unsigned n);
 
+/* ------------------------------------------------------------------ cache: a device that does not see the processors' caches */
+
+struct via_cache {
+    struct via_dma dma;
+    struct via_port *port;
+    bool under_reports; /* quirk: the device's used lengths may be too small: forget the lines of all that it could write. Off at init */
+};
+/*
+ * next: gives the buffers' own addresses (direct, window, iommu ...). Not bounce: its pool is what the device sees, so there the pool gets
+ * the port (via_pool_set_port). Map refuses a writable buffer that shares a line with anything else (it does not start and end where a line
+ * does) with -VIA_EINVAL: bounce such buffers, as hybrid does. -VIA_EINVAL: a part missing, or the port's line is no power of two.
+ */
+VIA_MUST_USE int via_cache_init(struct via_cache *, struct via_dma *next, struct via_port *port);
+
 /* ------------------------------------------------------------------ bounce: through slots of a pool */
 
 /*
@@ -116,6 +131,7 @@ struct via_pool {
     uint32_t slots;         /* of VIA_POOL_SLOT bytes */
     uint64_t base;          /* the device's address of mem, contiguous for the whole pool, aligned to VIA_POOL_SLOT */
     struct via_dma *next;   /* what gave base */
+    struct via_port *port;  /* NULL: the device sees the caches */
     _Atomic uint64_t *free; /* a bit a slot, set: free; (slots + 63) / 64 words, the caller's */
     /*
      * Called by the thread that gave slots back while others waited; queues: their numbers as bits. NULL at init, set it before use;
@@ -135,6 +151,13 @@ struct via_pool {
  * misaligned, no whole slot, or too few words.
  */
 VIA_MUST_USE int via_pool_init(struct via_pool *, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words);
+
+/*
+ * The device does not see the processors' caches: slots are cleaned before its turn and invalidated after it. To be said once, before the
+ * pool is used. A buffer that a driver took from the pool itself is copied all the same when the device writes it and it does not fill its
+ * lines: what shares them is the driver's. -VIA_EINVAL: the port's line is no power of two, or longer than a slot.
+ */
+VIA_MUST_USE int via_pool_set_port(struct via_pool *, struct via_port *);
 
 #define VIA_BOUNCE_CACHE 64u
 
