@@ -15,9 +15,12 @@ CORE = set(ALLOWED)
 # public headers of a part of a room
 HEADERS = {
     "port": "base",
+    "iommu_device": "device",
     "iommu": "dma", "policy": "dma", "protect": "dma",
+    "iommu_driver": "driver",
     "private": "host",
-    "domain": "vhost", "iommu_device": "device", "iommu_driver": "driver",
+    "state": "proto",
+    "domain": "vhost",
 }
 ALLOWED["host"] = CORE
 ALLOWED["vhost"] = CORE | {"host"}
