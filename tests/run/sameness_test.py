@@ -321,8 +321,8 @@ def memory_and_translation():
 def without_io_uring_there_is_no_disk():
     """Nothing takes its place: a clear refusal, and not another disk."""
     with Place() as place:
-        done = subprocess.run([BLK, f"--socket-path={place.folder('.')}/s", f"--blk-file={place.file('.')}"], capture_output=True, text=True,
-                              timeout=wire.PATIENCE, preexec_fn=no_io_uring, check=False)
+        words = [BLK, f"--socket-path={place.folder('.')}/s", f"--blk-file={place.file('.')}"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=wire.PATIENCE, preexec_fn=no_io_uring, check=False)
         if done.returncode == 77:
             raise Skip("this process may have no filter")
         check(done.returncode == 1 and "io_uring" in done.stderr, f"{done.returncode}: {done.stderr}")

@@ -129,8 +129,8 @@ class Wire:
 
 
 class Disk:
-    """A ring of the guest's, and block requests on it. order: '<' or '>', as the guest's processor has it. One descriptor for each of header,
-    data and status, in the layout of old (virtio v1.4 2.7.2): so it is good for all devices."""
+    """A ring of the guest's, and block requests on it. order: '<' or '>', as the guest's processor has it. One descriptor for each
+    of header, data and status, in the layout of old (virtio v1.4 2.7.2): so it is good for all devices."""
 
     def __init__(self, wire, num=64, order="<", translated=False, say_order=False):
         self.w, self.num, self.order, self.avail_idx, self.used_idx = wire, num, order, 0, 0
@@ -165,7 +165,8 @@ class Disk:
         mem[STATUS_AT] = 0xEE
         mem[DATA:DATA + len(data)] = data
         mem[DATA + len(data):DATA + len(data) + room] = b"\xdd" * room
-        parts = [(HEAD, 16, 0)] + [(DATA, len(data), 0)] * bool(data) + [(DATA + len(data), room, WRITE)] * bool(room) + [(STATUS_AT, 1, WRITE)]
+        parts = [(HEAD, 16, 0), (DATA, len(data), 0), (DATA + len(data), room, WRITE), (STATUS_AT, 1, WRITE)]
+        parts = [p for p in parts if p[1]]
         for i, (where, size, flags) in enumerate(parts):
             last = i == len(parts) - 1
             self.put(RING + 16 * i, "QIHH", at + where, size, flags | (0 if last else NEXT), 0 if last else i + 1)
