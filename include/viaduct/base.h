@@ -152,6 +152,9 @@ static inline void via_shm_put32(via_le32 *p, uint32_t v) { __atomic_store_n(&p-
 static inline void via_shm_put64(via_le64 *p, uint64_t v) { __atomic_store_n(&p->raw, VIA_SWAP64(v), __ATOMIC_RELAXED); }
 static inline void via_shm_put16_release(via_le16 *p, uint16_t v) { __atomic_store_n(&p->raw, VIA_SWAP16(v), __ATOMIC_RELEASE); }
 
+/* Set bits of a byte that others set and clear at the same time, after everything that was written before. */
+static inline void via_shm_or8(uint8_t *p, uint8_t bits) { (void)__atomic_fetch_or(p, bits, __ATOMIC_RELEASE); }
+
 /* Orders our earlier stores before our later loads, as both sides seen: between publishing an index and reading the
  * other side's wish to be notified (virtio v1.4 2.7.13.3.1, 2.7.14). */
 static inline void via_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }

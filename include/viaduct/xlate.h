@@ -70,6 +70,37 @@ void *via_memmap_uva(const struct via_memmap *, via_uva addr, uint64_t len);
 /* What is contiguous from a user address on, at most len bytes. -VIA_EFAULT: no region holds it. */
 VIA_MUST_USE int via_memmap_at(const struct via_memmap *, via_uva addr, uint64_t len, struct via_span *);
 
+/* ------------------------------------------------------------------ dirty log: what was written, page by page */
+
+/*
+ * A front-end that moves its guest to another machine wants to know which guest-physical pages were written meanwhile: a bit each, in
+ * memory that it shares and clears as it copies (vhost-user, "Migration"). A page is marked after it was written: whoever clears the mark
+ * and copies the page afterwards has the bytes, or finds the mark again.
+ */
+
+#define VIA_DIRTY_PAGE 4096u
+
+struct via_dirty {
+    uint8_t *log;                 /* the front-end's too; bit 0 of the first byte is for page 0. NULL: there is none */
+    uint64_t len;                 /* bytes */
+    const struct via_memmap *map; /* where what this process reaches is guest-physical */
+    unsigned last;                /* the region that served last */
+};
+
+/* Both stay the caller's. */
+void via_dirty_init(struct via_dirty *, const struct via_memmap *, uint8_t *log, uint64_t len);
+/* Bytes of log that a guest-physical address needs, if it is the last one. */
+static inline uint64_t via_dirty_bytes(uint64_t last) { return last / VIA_DIRTY_PAGE / 8 + 1; }
+/* Likewise all of the map; 0: it is empty. */
+uint64_t via_dirty_need(const struct via_memmap *);
+/* len bytes from a guest-physical address on were written. The log was looked at before to be large enough (via_dirty_bytes): pages that
+ * it does not cover are not marked. */
+void via_dirty_mark(struct via_dirty *, via_gpa addr, uint64_t len);
+/* n spans were, which were resolved in the map, or in an IOTLB over it. What is in no region of it any more is passed over. */
+void via_dirty_spans(struct via_dirty *, const struct via_span *, unsigned n);
+/* Whatever is in the map may have been. */
+void via_dirty_all(struct via_dirty *);
+
 /* ------------------------------------------------------------------ IOTLB: translations that a front-end gave us */
 
 /*
