@@ -50,11 +50,15 @@ static void count_fds(const struct via_vu_msg *m, const struct via_back_action *
 static void act_is_sound(const struct via_back *b, const struct via_back_action *act)
 {
     const struct via_back_ring *r = &b->ring[act->index];
-    REQUIRE(act->what <= VIA_BACK_REQ_FD && act->index < QUEUES && act->n <= VIA_VU_TABLE_REGIONS);
+    REQUIRE(act->what <= VIA_BACK_RING_LOG && act->index < QUEUES && act->n <= VIA_VU_TABLE_REGIONS);
     if (act->what == VIA_BACK_RING_START)
         REQUIRE(!r->started && r->num && b->features_set);
     if (act->what == VIA_BACK_RING_STOP || act->what == VIA_BACK_RING_ENABLE)
         REQUIRE(r->started);
+    if (act->what == VIA_BACK_RING_LOG)
+        REQUIRE(r->started);
+    if (act->what == VIA_BACK_LOG_BASE)
+        REQUIRE(act->region[0].size && act->region[0].size - 1 <= UINT64_MAX - act->region[0].mmap_offset && act->fd[0] >= 0);
     if (act->what == VIA_BACK_CONFIG_GET || act->what == VIA_BACK_CONFIG_SET) {
         REQUIRE(act->len >= 1 && act->len <= VIA_VU_CONFIG_MAX && act->offset <= VIA_VU_CONFIG_MAX - act->len);
         REQUIRE(act->config >= b->msg.payload && act->config + act->len <= b->msg.payload + VIA_VU_PAYLOAD_MAX);
@@ -101,10 +105,11 @@ static bool between(struct via_back *b, struct input *in)
 static void back(struct input *in)
 {
     static struct via_back b;
-    const struct via_back_cfg cfg = {.features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_ACCESS_PLATFORM) | 0xff,
-                                     .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
-                                                 VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) |
-                                                 VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS),
+    const struct via_back_cfg cfg = {.features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_ACCESS_PLATFORM) | VIA_BIT(VIA_F_LOG_ALL) | 0xff,
+                                     .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) |
+                                                 VIA_BIT(VIA_VU_PF_BACKEND_REQ) | VIA_BIT(VIA_VU_PF_CONFIG) |
+                                                 VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) |
+                                                 VIA_BIT(VIA_VU_PF_STATUS),
                                      .queues = QUEUES,
                                      .num_max = 256,
                                      .slots = 5};

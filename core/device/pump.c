@@ -224,6 +224,8 @@ void via_req_complete(struct via_req *r, uint32_t written)
     VIA_ASSERT((r->state == VIA_REQ_TAKEN || r->state == VIA_REQ_STALLED) && written <= r->chain.in_len);
     if (r->state == VIA_REQ_STALLED)
         via_req_unlink(r);
+    if (p->dirty) /* before the driver sees it used, and all of what may have been written, not what the device says */
+        via_dirty_spans(p->dirty, r->span + r->n_out, r->n_in);
     if (p->away) {
         r->state = VIA_REQ_DONE;
         r->written = written;

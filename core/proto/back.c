@@ -5,8 +5,8 @@
 #include "back_parts.h"
 
 #define PROTOCOL_KNOWN                                                                                                                     \
-    (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) | VIA_BIT(VIA_VU_PF_CONFIG) |                   \
-     VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS))
+    (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |                \
+     VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS))
 
 int via_back_init(struct via_back *b, const struct via_back_cfg *cfg)
 {
@@ -68,6 +68,12 @@ static int handle(struct via_back *b, struct via_vu_msg *m)
         return 0; /* deprecated: QEMU sends it where RESET_DEVICE is missing, and goes on as the owner */
     case VIA_VU_SET_MEM_TABLE:
         return via_back_mem_table(b, m);
+    case VIA_VU_SET_LOG_BASE:
+        return via_back_log_base(b, m);
+    case VIA_VU_SET_LOG_FD:
+        b->act.what = VIA_BACK_LOG_FD;
+        via_back_take_fds(b, m, 1);
+        return 0;
     case VIA_VU_SET_VRING_NUM:
         return via_back_ring_num(b);
     case VIA_VU_SET_VRING_ADDR:
@@ -151,6 +157,7 @@ static void commit(struct via_back *b, uint64_t value)
     struct via_back_ring *r = &b->ring[b->act.index];
     switch (b->act.what) {
     case VIA_BACK_FEATURES:
+    case VIA_BACK_LOG_ALL:
         b->features = via_back_u64(b);
         b->features_set = true;
         break;

@@ -11,6 +11,11 @@ int via_back_features(struct via_back *b)
         return via_back_break(b, "SET_FEATURES: accepts features that were not offered", v & ~offered, offered);
     if (b->features_set && v == b->features)
         return 0;
+    if (b->features_set && (v ^ b->features) == VIA_BIT(VIA_F_LOG_ALL)) {
+        b->act.what = VIA_BACK_LOG_ALL;
+        b->act.value = (v & VIA_BIT(VIA_F_LOG_ALL)) != 0;
+        return 0;
+    }
     if (via_back_running(b))
         return via_back_break(b, "SET_FEATURES: features can't change while rings run, stop them by GET_VRING_BASE first", v, b->features);
     if (!(v & VIA_BIT(VIA_F_PROTOCOL_FEATURES)))

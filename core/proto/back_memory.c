@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The back-end session's memory: tables and single regions. */
+/* The back-end session's memory: tables and single regions, and the log of what is written to them. */
 #include <string.h>
 
 #include "back_parts.h"
@@ -79,5 +79,19 @@ int via_back_mem_remove(struct via_back *b)
     if (b->slots_used == 0)
         return via_back_refuse(b, -VIA_ENOENT, "REM_MEM_REG: there are no memory regions", r->gpa, 0);
     b->act.what = VIA_BACK_MEM_REMOVE; /* a descriptor that came along stays with the message, to be closed */
+    return 0;
+}
+
+int via_back_log_base(struct via_back *b, struct via_vu_msg *m)
+{
+    struct via_vu_log l;
+    memcpy(&l, b->msg.payload, sizeof(l));
+    if (l.size == 0)
+        return via_back_break(b, "SET_LOG_BASE: the log is empty", l.size, 1);
+    if (wraps(l.offset, l.size))
+        return via_back_break(b, "SET_LOG_BASE: the log's offset in its file wraps around", l.offset, l.size);
+    b->act.what = VIA_BACK_LOG_BASE;
+    b->act.region[0] = (struct via_vu_region){.size = l.size, .mmap_offset = l.offset};
+    via_back_take_fds(b, m, 1);
     return 0;
 }

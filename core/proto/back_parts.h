@@ -36,6 +36,7 @@ bool via_back_running(const struct via_back *b);
 int via_back_mem_table(struct via_back *b, struct via_vu_msg *m);
 int via_back_mem_add(struct via_back *b, struct via_vu_msg *m);
 int via_back_mem_remove(struct via_back *b);
+int via_back_log_base(struct via_back *b, struct via_vu_msg *m);
 
 /* back_device.c */
 int via_back_features(struct via_back *b);

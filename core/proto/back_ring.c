@@ -57,6 +57,16 @@ int via_back_ring_num(struct via_back *b)
     return start_if_complete(b, r, false);
 }
 
+/* Front-ends repeat a running ring's addresses to have its used ring logged, or no more. */
+static void log_change(struct via_back *b, struct via_back_ring *r, const struct via_vu_addr *a)
+{
+    bool log = a->flags & VIA_VU_ADDR_F_LOG;
+    if (r->started && (r->log != log || (log && r->log_addr != a->log)))
+        b->act.what = VIA_BACK_RING_LOG;
+    r->log = log;
+    r->log_addr = log ? a->log : 0;
+}
+
 int via_back_ring_addr(struct via_back *b)
 {
     struct via_vu_addr a;
@@ -64,7 +74,7 @@ int via_back_ring_addr(struct via_back *b)
     struct via_back_ring *r = ring_of(b, a.index);
     if (!r)
         return -VIA_EPROTO;
-    if (a.flags & ~VIA_VU_ADDR_F_LOG) /* LOG means nothing as long as LOG_ALL is not offered, and front-ends repeat addresses for it */
+    if (a.flags & ~VIA_VU_ADDR_F_LOG)
         return via_back_break(b, "SET_VRING_ADDR: flags that do not exist", a.flags, VIA_VU_ADDR_F_LOG);
     if (a.desc % 16 || a.avail % 2 || a.used % 4)
         return via_back_break(b, "SET_VRING_ADDR: an area is misaligned (16 bytes for descriptors, 2 for available, 4 for used)",
@@ -80,6 +90,7 @@ int via_back_ring_addr(struct via_back *b)
     r->avail = a.avail;
     r->used = a.used;
     r->has_addr = true;
+    log_change(b, r, &a);
     return start_if_complete(b, r, false);
 }
 

@@ -75,6 +75,26 @@ void via_front_ring_addr(struct via_front *f, struct via_vu_msg *m, unsigned ind
     begin(f, m, VIA_VU_SET_VRING_ADDR, &a, sizeof(a));
 }
 
+void via_front_ring_log(struct via_front *f, struct via_vu_msg *m, unsigned index, uint64_t desc, uint64_t avail, uint64_t used,
+                        uint64_t log)
+{
+    const struct via_vu_addr a = {.index = index, .flags = VIA_VU_ADDR_F_LOG, .desc = desc, .avail = avail, .used = used, .log = log};
+    begin(f, m, VIA_VU_SET_VRING_ADDR, &a, sizeof(a));
+}
+
+void via_front_log_base(struct via_front *f, struct via_vu_msg *m, uint64_t offset, uint64_t len, int fd)
+{
+    const struct via_vu_log l = {.size = len, .offset = offset};
+    begin(f, m, VIA_VU_SET_LOG_BASE, &l, sizeof(l));
+    attach(m, fd);
+}
+
+void via_front_log_fd(struct via_front *f, struct via_vu_msg *m, int fd)
+{
+    begin(f, m, VIA_VU_SET_LOG_FD, NULL, 0);
+    attach(m, fd);
+}
+
 void via_front_ring_fd(struct via_front *f, struct via_vu_msg *m, enum via_vu_request what, unsigned index, int fd)
 {
     VIA_ASSERT(index <= 0xff);
@@ -204,6 +224,8 @@ static int take_answer(struct via_front *f, const struct via_vu_msg *m)
         return take_config(f, m);
     if (due == VIA_VU_GET_VRING_BASE)
         return take_base(f, m);
+    if (due == VIA_VU_SET_LOG_BASE && m->size <= sizeof(v)) /* some answer with nothing, some with whatever is left of the request */
+        return 0;
     if (m->size != sizeof(v))
         return broken(f, "the back-end's answer has the wrong size", m->size, sizeof(v));
     memcpy(&v, m->payload, sizeof(v));

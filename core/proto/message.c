@@ -39,6 +39,8 @@ static const struct via_vu_kind kinds[] = {
     ROW(SET_OWNER,             0,  0,             0, 0, NONE,                     ANYONE, SILENT),
     ROW(RESET_OWNER,           0,  0,             0, 0, NONE,                     ANYONE, SILENT),
     ROW(SET_MEM_TABLE,         8,  264,           0, 8, NONE,                     OWNER,  SILENT),
+    ROW(SET_LOG_BASE,          16, 16,            1, 1, PF(LOG_SHMFD),            OWNER,  ANSWERED),
+    ROW(SET_LOG_FD,            0,  8,             1, 1, NONE,                     OWNER,  SILENT),
     ROW(SET_VRING_NUM,         8,  8,             0, 0, NONE,                     OWNER,  SILENT),
     ROW(SET_VRING_ADDR,        40, 40,            0, 0, NONE,                     OWNER,  SILENT),
     ROW(SET_VRING_BASE,        8,  8,             0, 0, NONE,                     OWNER,  SILENT),

@@ -25,12 +25,16 @@ struct via_vu_config {
     uint32_t offset, size, flags;
     uint8_t bytes[VIA_VU_CONFIG_MAX];
 };
+struct via_vu_log {
+    uint64_t size, offset;
+};
 #define VIA_VU_IOTLB_USED 26u  /* bytes that say something */
 #define VIA_VU_IOTLB_BYTES 32u /* with the padding that all senders add */
 _Static_assert(sizeof(struct via_vu_state) == 8, "vring state");
 _Static_assert(sizeof(struct via_vu_addr) == 40, "vring address");
 _Static_assert(sizeof(struct via_vu_table) == 264, "memory table");
 _Static_assert(sizeof(struct via_vu_single) == 40, "single memory region");
+_Static_assert(sizeof(struct via_vu_log) == 16, "log");
 _Static_assert(sizeof(struct via_vu_config) == 268 && sizeof(struct via_vu_config) <= VIA_VU_PAYLOAD_MAX, "config space");
 _Static_assert(offsetof(struct via_vu_iotlb, type) + 1 == VIA_VU_IOTLB_USED && sizeof(struct via_vu_iotlb) == VIA_VU_IOTLB_BYTES, "iotlb");
 

@@ -376,6 +376,42 @@ int via_client_ring_stop(struct via_client *c, unsigned index, uint16_t *base, s
     return result;
 }
 
+int via_client_log(struct via_client *c, int fd, uint64_t offset, uint64_t len, struct via_err *err)
+{
+    struct via_vu_msg m;
+    if (!has_protocol(c, VIA_VU_PF_LOG_SHMFD) || !(c->front.offered & VIA_BIT(VIA_F_LOG_ALL)))
+        return via_err_set(err, -VIA_ENOTSUP, "the back-end keeps no dirty log (it lacks LOG_SHMFD or LOG_ALL)");
+    via_front_log_base(&c->front, &m, offset, len, fd);
+    return client_ask(c, &m, err);
+}
+
+int via_client_log_event(struct via_client *c, int fd, struct via_err *err)
+{
+    struct via_vu_msg m;
+    via_front_log_fd(&c->front, &m, fd);
+    int result = client_ask(c, &m, err);
+    return result < 0 ? result : client_settle(c, err);
+}
+
+int via_client_log_all(struct via_client *c, bool on, struct via_err *err)
+{
+    uint64_t bit = VIA_BIT(VIA_F_LOG_ALL);
+    int result = ask_set(c, VIA_VU_SET_FEATURES, on ? c->front.features | bit : c->front.features & ~bit, err);
+    return result < 0 ? result : client_settle(c, err);
+}
+
+int via_client_ring_log(struct via_client *c, unsigned index, uint64_t desc, uint64_t avail, uint64_t used, bool on, uint64_t log,
+                        struct via_err *err)
+{
+    struct via_vu_msg m;
+    if (on)
+        via_front_ring_log(&c->front, &m, index, desc, avail, used, log);
+    else
+        via_front_ring_addr(&c->front, &m, index, desc, avail, used);
+    int result = client_ask(c, &m, err);
+    return result < 0 ? result : client_settle(c, err);
+}
+
 int via_client_status(struct via_client *c, uint8_t status, struct via_err *err)
 {
     return has_protocol(c, VIA_VU_PF_STATUS) ? ask_set(c, VIA_VU_SET_STATUS, status, err) : 0;

@@ -270,6 +270,7 @@ void via_server_close(struct via_server *s)
     via_server_memory_clear(s);
     via_server_ask_close(s);
     via_server_iotlb_close(s);
+    via_server_log_close(s);
     free(s->mapped);
     s->mapped = NULL;
     via_sock_rx_close(&s->rx);
@@ -281,8 +282,8 @@ void via_server_close(struct via_server *s)
 static int session_open(struct via_server *s, struct via_err *err)
 {
     struct via_back_cfg back = {
-        .features = s->cfg.features,
-        .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
+        .features = s->cfg.features | VIA_BIT(VIA_F_LOG_ALL),
+        .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
                     VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) |
                     (s->cfg.config ? VIA_BIT(VIA_VU_PF_CONFIG) : 0),
         .queues = s->cfg.queues,
@@ -301,7 +302,7 @@ static int session_open(struct via_server *s, struct via_err *err)
 int via_server_open(struct via_server *s, const struct via_server_ops *ops, const struct via_server_cfg *cfg, struct via_loop *loop, int fd,
                     struct via_err *err)
 {
-    *s = (struct via_server){.ops = ops, .cfg = *cfg, .loop = loop, .fd = fd, .watch.fd = -1};
+    *s = (struct via_server){.ops = ops, .cfg = *cfg, .loop = loop, .fd = fd, .watch.fd = -1, .log.event = -1};
     for (unsigned i = 0; i < VIA_BACK_QUEUES_MAX; i++)
         s->ring[i] = (struct via_server_ring){.server = s, .index = i, .kick = -1, .call = -1, .err = -1, .watch.fd = -1};
     via_sock_rx_init(&s->rx);

@@ -114,8 +114,9 @@ static int features_change(struct via_server *s, uint64_t accepted, struct via_e
     bool translates = (accepted & VIA_BIT(VIA_F_ACCESS_PLATFORM)) && (s->back.protocol & VIA_BIT(VIA_VU_PF_BACKEND_REQ));
     via_server_iotlb_close(s);
     if (s->ops->features)
-        s->ops->features(s, accepted);
-    return translates ? via_server_iotlb_open(s, err) : 0;
+        s->ops->features(s, accepted & ~VIA_BIT(VIA_F_LOG_ALL));
+    int result = translates ? via_server_iotlb_open(s, err) : 0;
+    return result < 0 ? result : via_server_log_all(s, accepted & VIA_BIT(VIA_F_LOG_ALL), err);
 }
 
 void via_server_rings_stop(struct via_server *s)
@@ -125,6 +126,12 @@ void via_server_rings_stop(struct via_server *s)
         s->back.ring[i].base = via_server_ring_base(&s->ring[i]); /* asked for after a reset, too */
         ring_stop(s, &s->ring[i]);
     }
+}
+
+static int device_reset(struct via_server *s, struct via_err *err)
+{
+    via_server_rings_stop(s);
+    return via_server_log_all(s, false, err);
 }
 
 int via_server_perform(struct via_server *s, const struct via_back_action *act, uint64_t *value, struct via_err *err)
@@ -159,14 +166,19 @@ int via_server_perform(struct via_server *s, const struct via_back_action *act, 
     case VIA_BACK_CONFIG_SET:
         return config_access(s, act, err);
     case VIA_BACK_STATUS:
-        if (act->value == 0)
-            via_server_rings_stop(s);
-        return 0;
+        return act->value == 0 ? device_reset(s, err) : 0;
     case VIA_BACK_RESET:
-        via_server_rings_stop(s);
-        return 0;
+        return device_reset(s, err);
     case VIA_BACK_REQ_FD:
         return via_server_ask_open(s, act->fd[0], err);
+    case VIA_BACK_LOG_BASE:
+        return via_server_log_base(s, act, err);
+    case VIA_BACK_LOG_FD:
+        return via_server_log_event(s, act->fd[0], err);
+    case VIA_BACK_LOG_ALL:
+        return via_server_log_all(s, act->value, err);
+    case VIA_BACK_RING_LOG:
+        return via_server_log_ring(r, err);
     }
     __builtin_unreachable();
 }

@@ -30,6 +30,8 @@ static struct via_mapped *mapped_of(struct via_server *s, const uint8_t *ptr)
 int via_server_region_add(struct via_server *s, const struct via_vu_region *r, int fd, struct via_err *err)
 {
     int result = region_check(r, err);
+    if (result == 0)
+        result = via_server_log_region(s, r->gpa, r->size, err);
     if (result < 0)
         return result;
     struct via_mapped *m = mapped_of(s, NULL);

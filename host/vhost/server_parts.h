@@ -57,6 +57,26 @@ void via_server_memory_clear(struct via_server *);
 /* The front-end shrank a file under its memory. */
 bool via_server_memory_dead(const struct via_server *);
 
+/* ------------------------------------------------------------------ the dirty log */
+
+/* A log came, instead of the one before. Its descriptor is closed in any case. */
+VIA_MUST_USE int via_server_log_base(struct via_server *, const struct via_back_action *, struct via_err *err);
+VIA_MUST_USE int via_server_log_event(struct via_server *, int fd, struct via_err *err); /* fd becomes the server's */
+void via_server_log_close(struct via_server *);
+/* What requests write is to be marked from here on, or no more. */
+VIA_MUST_USE int via_server_log_all(struct via_server *, bool on, struct via_err *err);
+/* The log has room for this region, or none is needed. */
+VIA_MUST_USE int via_server_log_region(const struct via_server *, uint64_t gpa, uint64_t len, struct via_err *err);
+/* It has for where the used ring is logged. */
+VIA_MUST_USE int via_server_log_ring(struct via_server_ring *, struct via_err *err);
+VIA_MUST_USE int via_server_log_start(struct via_server_ring *, struct via_err *err);
+/* Elements from used index `from` on up to what is published, and that index, were written. */
+void via_server_log_used(struct via_server_ring *, uint16_t from);
+/* The driver was asked for kicks, or the areas were taken up. */
+void via_server_log_armed(struct via_server_ring *);
+/* The front-end shrank the file under it. */
+bool via_server_log_dead(const struct via_server *);
+
 /* ------------------------------------------------------------------ rings */
 
 /* Another kick descriptor instead of the one before; the ring's from here on. */

@@ -70,15 +70,25 @@ static void ring_offence(struct via_server_ring *r)
 static void memory_watch(struct via_server *s)
 {
     struct via_err err;
-    if (!s->ending && via_server_memory_dead(s)) {
+    if (s->ending)
+        return;
+    if (via_server_memory_dead(s)) {
         (void)via_err_set(&err, 0, "the front-end shrank a file that its memory is in");
+        via_server_fail(s, &err);
+    } else if (via_server_log_dead(s)) {
+        (void)via_err_set(&err, 0, "the front-end shrank the file that its dirty log is in");
         via_server_fail(s, &err);
     }
 }
 
 void via_server_ring_flush(struct via_server_ring *r)
 {
-    if (r->running && !r->lost && via_pump_flush(&r->pump) && r->call >= 0)
+    if (!r->running || r->lost)
+        return;
+    uint16_t shown = r->pump.dq.published;
+    bool call = via_pump_flush(&r->pump);
+    via_server_log_used(r, shown);
+    if (call && r->call >= 0)
         via_event_signal(r->call);
 }
 
@@ -134,7 +144,9 @@ static bool ring_arm(struct via_poller *p)
     if (r->kick < 0)
         return true; /* without a kick to wait for, it is polled */
     r->armed = true;
-    return via_dq_arm(&r->pump.dq);
+    bool due = via_dq_arm(&r->pump.dq);
+    via_server_log_armed(r);
+    return due;
 }
 
 static void ring_kicked(struct via_watch *w, uint32_t events)
@@ -169,8 +181,10 @@ void via_server_ring_moved(struct via_server_ring *r)
     if (result == 0)
         result = via_pump_here(&r->pump, cfg.desc, cfg.avail, cfg.used);
     r->lost = result < 0;
-    if (!r->lost)
+    if (!r->lost) {
+        via_server_log_armed(r);
         return;
+    }
     via_pump_away(&r->pump);
     if (result == -VIA_EAGAIN)
         return;
@@ -233,6 +247,9 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
     result = via_pump_init(&r->pump, &cfg, misses ? &s->iotlb.tlb.xlate : &s->map.xlate, misses, device, extra, r->storage);
     if (result < 0)
         return via_err_set(err, result, "ring %u: can't be run with %u descriptors", r->index, b->num);
+    result = via_server_log_start(r, err);
+    if (result < 0)
+        return result;
     r->poller = (struct via_poller){.poll = ring_poll, .arm = ring_arm};
     via_loop_add_poller(s->loop, &r->poller);
     via_server_ask(s);

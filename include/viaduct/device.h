@@ -71,8 +71,9 @@ struct via_pump {
     uint64_t waits, refusals; /* requests that had to wait for translations, and that were refused them */
     uint64_t looked;          /* misses->changes when the waiting ones were looked at */
     unsigned span_cap;
-    bool away;              /* the ring's areas can't be touched now */
-    struct via_desc *table; /* room for one indirect table */
+    bool away;               /* the ring's areas can't be touched now */
+    struct via_dirty *dirty; /* writable buffers are marked there when a request completes; NULL: none. The owner's, at any time */
+    struct via_desc *table;  /* room for one indirect table */
 };
 
 /*

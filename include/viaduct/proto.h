@@ -46,6 +46,7 @@ enum via_vu_iotlb_type { VIA_VU_IOTLB_MISS = 1, VIA_VU_IOTLB_UPDATE = 2, VIA_VU_
 
 enum via_vu_protocol_feature {
     VIA_VU_PF_MQ = 0,
+    VIA_VU_PF_LOG_SHMFD = 1,
     VIA_VU_PF_REPLY_ACK = 3,
     VIA_VU_PF_BACKEND_REQ = 5,
     VIA_VU_PF_CONFIG = 9,
@@ -110,6 +111,8 @@ struct via_back_ring {
     bool has_addr, has_base, has_kick, enabled;
     bool started;               /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
     uint64_t desc, avail, used; /* user addresses of the front-end; I/O virtual addresses with ACCESS_PLATFORM */
+    bool log;                   /* what is written into the used ring is to be logged */
+    uint64_t log_addr;          /* from this guest-physical address on; of no use where addresses are translated */
 };
 
 /*
@@ -144,6 +147,14 @@ enum via_back_do {
      */
     VIA_BACK_RESET,
     VIA_BACK_REQ_FD, /* fd[0]: a socket for the back-end's own requests */
+    /*
+     * The dirty log. LOG_ALL may come and go while rings run: it is the one feature bit that may, by LOG_ALL; where other bits change, too,
+     * FEATURES brings it. It may come before there is a log.
+     */
+    VIA_BACK_LOG_BASE, /* fd[0] is the log, region[0].size bytes of it from region[0].mmap_offset on, instead of the one before */
+    VIA_BACK_LOG_FD,   /* fd[0]: an eventfd that wants to hear of marks */
+    VIA_BACK_LOG_ALL,  /* `value` 1 or 0: mark what requests write */
+    VIA_BACK_RING_LOG, /* ring `index`, which is running: its log or log_addr has changed */
 };
 
 struct via_back_action {
@@ -252,6 +263,12 @@ void via_front_mem_reg(struct via_front *, struct via_vu_msg *, bool add, const 
 /* SET_VRING_NUM, SET_VRING_BASE, SET_VRING_ENABLE, GET_VRING_BASE (num 0) */
 void via_front_ring_state(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, uint32_t num);
 void via_front_ring_addr(struct via_front *, struct via_vu_msg *, unsigned index, uint64_t desc, uint64_t avail, uint64_t used);
+/* The same, for a ring that may be running: what is written into its used ring is logged from guest-physical address `log` on. */
+void via_front_ring_log(struct via_front *, struct via_vu_msg *, unsigned index, uint64_t desc, uint64_t avail, uint64_t used,
+                        uint64_t log);
+/* len bytes of a dirty log, from offset in fd on. What is answered says nothing. */
+void via_front_log_base(struct via_front *, struct via_vu_msg *, uint64_t offset, uint64_t len, int fd);
+void via_front_log_fd(struct via_front *, struct via_vu_msg *, int fd);
 /* SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR; fd -1: none */
 void via_front_ring_fd(struct via_front *, struct via_vu_msg *, enum via_vu_request what, unsigned index, int fd);
 /* len: 1 to VIA_VU_CONFIG_MAX */

@@ -60,7 +60,8 @@ struct via_server_ring {
 #define VIA_SERVER_MISS_LIMIT_MS 5000u
 
 struct via_server_cfg {
-    uint64_t features; /* virtio feature bits offered; with ACCESS_PLATFORM the server keeps a device IOTLB where that is accepted */
+    uint64_t features; /* virtio feature bits offered; with ACCESS_PLATFORM the server keeps a device IOTLB where that is accepted. LOG_ALL,
+                          the server's own, is added */
     uint16_t queues, num_max;
     bool config;            /* offers config space */
     uint32_t iotlb_entries; /* translations kept at most; 0: VIA_SERVER_IOTLB */
@@ -95,6 +96,13 @@ struct via_server_asks {    /* the channel for the back-end's own requests */
     struct via_watch timer; /* goes while answers are due */
 };
 
+struct via_server_log { /* of what is written into the guest's memory */
+    bool all;           /* LOG_ALL was accepted */
+    struct via_mapped mapped;
+    struct via_dirty dirty; /* log NULL: there is none */
+    int event;              /* -1: none */
+};
+
 struct via_server {
     const struct via_server_ops *ops;
     struct via_server_cfg cfg;
@@ -107,6 +115,7 @@ struct via_server {
     struct via_mapped *mapped; /* one a region, found by its ptr; NULL ptr: free */
     struct via_server_iotlb iotlb;
     struct via_server_asks asks;
+    struct via_server_log log;
     const struct via_back_action *waiting; /* an action that needs requests in flight to end first; the socket is not read meanwhile */
     bool held;                             /* a message was received that has to wait for that */
     bool drained;                          /* the last look at the socket found its end */
@@ -188,6 +197,17 @@ VIA_MUST_USE int via_client_share(struct via_client *, const struct via_vu_regio
 VIA_MUST_USE int via_client_ring_start(struct via_client *, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used,
                                        uint16_t base, int kick, int call, struct via_err *err);
 VIA_MUST_USE int via_client_ring_stop(struct via_client *, unsigned index, uint16_t *base, struct via_err *err);
+/*
+ * Give the back-end a dirty log (vhost-user, "Migration"): len bytes of fd from offset on, a bit for each guest-physical page of 4096 bytes
+ * from 0 on. fd stays the caller's. -VIA_ENOTSUP: it keeps none. A log that is too small for the memory ends the connection. LOG_ALL marks
+ * what requests write, rings running or not; ring_log what is written into a used ring, as if it began at guest-physical address `log` (the
+ * addresses are those that the ring was started with). log_event: an eventfd that is signalled after marks.
+ */
+VIA_MUST_USE int via_client_log(struct via_client *, int fd, uint64_t offset, uint64_t len, struct via_err *err);
+VIA_MUST_USE int via_client_log_event(struct via_client *, int fd, struct via_err *err);
+VIA_MUST_USE int via_client_log_all(struct via_client *, bool on, struct via_err *err);
+VIA_MUST_USE int via_client_ring_log(struct via_client *, unsigned index, uint64_t desc, uint64_t avail, uint64_t used, bool on,
+                                     uint64_t log, struct via_err *err);
 VIA_MUST_USE int via_client_status(struct via_client *, uint8_t status,
                                    struct via_err *err); /* does nothing where STATUS was not negotiated */
 VIA_MUST_USE int via_client_config_get(struct via_client *, uint32_t offset, void *out, uint32_t len, struct via_err *err);

@@ -71,6 +71,7 @@ static void speaks_out_of_order(void)
         {msg_plain(VIA_VU_GET_MAX_MEM_SLOTS), "GET_MAX_MEM_SLOTS: needs a protocol feature"},
         {msg_region(VIA_VU_ADD_MEM_REG, fine, 1), "ADD_MEM_REG: needs a protocol feature"},
         {msg_region(VIA_VU_REM_MEM_REG, fine, 1), "REM_MEM_REG: needs a protocol feature"},
+        {msg_raw(VIA_VU_SET_LOG_BASE, (const uint64_t[]){4096, 0}, 16, 1), "SET_LOG_BASE: needs a protocol feature"},
         {msg_u64(VIA_VU_SET_STATUS, 0), "SET_STATUS: needs a protocol feature"},
         {answer(msg_plain(VIA_VU_GET_FEATURES)), "only requests are due"},
         {answer(msg_plain(12345)), "only requests are due"},
@@ -105,6 +106,8 @@ static void wrong_sizes(void)
         {msg_plain(VIA_VU_GET_MAX_MEM_SLOTS), 0, 0},
         {msg_plain(VIA_VU_GET_STATUS), 0, 0},
         {msg_raw(VIA_VU_SET_BACKEND_REQ_FD, NULL, 0, 1), 0, 0},
+        {msg_raw(VIA_VU_SET_LOG_BASE, (const uint64_t[]){4096, 0}, 16, 1), 16, 16},
+        {msg_raw(VIA_VU_SET_LOG_FD, NULL, 0, 1), 0, 8},
         {msg_u64(VIA_VU_SET_FEATURES, BIT30), 8, 8},
         {msg_u64(VIA_VU_SET_PROTOCOL_FEATURES, ALL_PROTOCOL), 8, 8},
         {msg_u64(VIA_VU_SET_STATUS, 1), 8, 8},
@@ -154,6 +157,9 @@ static void wrong_descriptors(void)
         {msg_fd(VIA_VU_SET_VRING_CALL, 0, 0), "needs one file descriptor"},
         {msg_fd(VIA_VU_SET_VRING_CALL, VIA_VU_NOFD | 1, 1), "or the flag that says there is none"},
         {msg_fd(VIA_VU_SET_VRING_ERR, 0, 2), "SET_VRING_ERR: the wrong number of file descriptors"},
+        {msg_raw(VIA_VU_SET_LOG_BASE, (const uint64_t[]){4096, 0}, 16, 0), "SET_LOG_BASE: the wrong number of file descriptors"},
+        {msg_raw(VIA_VU_SET_LOG_BASE, (const uint64_t[]){4096, 0}, 16, 2), "SET_LOG_BASE: the wrong number of file descriptors"},
+        {msg_raw(VIA_VU_SET_LOG_FD, NULL, 0, 0), "SET_LOG_FD: the wrong number of file descriptors"},
         {msg_fd(VIA_VU_SET_VRING_NUM, 0, 1), "SET_VRING_NUM: the wrong number of file descriptors"},
     };
     CHECK(caught(lies, via_array_len(lies), READY));
@@ -197,8 +203,9 @@ static void wrong_values(void)
 {
     const struct lie lies[] = {
         {msg_u64(VIA_VU_SET_FEATURES, BIT30 | 2), "SET_FEATURES: accepts features that were not offered"},
-        {msg_u64(VIA_VU_SET_FEATURES, VIA_BIT(VIA_F_LOG_ALL)), "not offered"},
-        {msg_u64(VIA_VU_SET_PROTOCOL_FEATURES, PF(MQ) | 2), "SET_PROTOCOL_FEATURES: accepts"},
+        {msg_u64(VIA_VU_SET_PROTOCOL_FEATURES, PF(MQ) | 4), "SET_PROTOCOL_FEATURES: accepts"},
+        {msg_raw(VIA_VU_SET_LOG_BASE, (const uint64_t[]){0, 0}, 16, 1), "the log is empty"},
+        {msg_raw(VIA_VU_SET_LOG_BASE, (const uint64_t[]){4096, UINT64_MAX - 4094}, 16, 1), "offset in its file wraps"},
         {msg_u64(VIA_VU_SET_STATUS, 256), "8 bits"},
         {msg_state(VIA_VU_SET_VRING_NUM, 0, 0), "power of two"},
         {msg_state(VIA_VU_SET_VRING_NUM, 0, 100), "power of two"},
@@ -239,7 +246,7 @@ static void changes_a_running_ring(void)
         {msg_addr(0, 0, 0x10010, 0x20000, 0x30000), "SET_VRING_ADDR: the ring is running"},
         {msg_addr(0, 0, 0x10000, 0x20002, 0x30000), "SET_VRING_ADDR: the ring is running"},
         {msg_addr(0, 0, 0x10000, 0x20000, 0x30004), "SET_VRING_ADDR: the ring is running"},
-        {msg_u64(VIA_VU_SET_FEATURES, VERSION_1 | EVENT_IDX | BIT30), "can't change while rings run"},
+        {msg_u64(VIA_VU_SET_FEATURES, VERSION_1 | EVENT_IDX | LOG_ALL | BIT30), "can't change while rings run"},
     };
     CHECK(caught(lies, via_array_len(lies), RUNNING));
 }

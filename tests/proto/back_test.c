@@ -28,7 +28,7 @@ static void configuration_is_judged(void)
     c.slots = 0;
     CHECK_EQ(via_back_init(&t.b, &c), -VIA_EINVAL);
     c = good;
-    c.protocol = PF(MQ) | VIA_BIT(1); /* the log */
+    c.protocol = PF(MQ) | VIA_BIT(2); /* RARP */
     CHECK_EQ(via_back_init(&t.b, &c), -VIA_EINVAL);
 }
 
@@ -186,7 +186,7 @@ static void descriptors_are_replaced_while_a_ring_runs(void)
         CHECK(t.b.ring[0].started && !t.lost_fd);
     }
     /* What it already has may be repeated: QEMU does so when it begins to log. */
-    CHECK_EQ(talk(&t, msg_addr(0, 1, 0x10000, 0x20000, 0x30000)), VIA_BACK_NOTHING);
+    CHECK_EQ(talk(&t, msg_addr(0, 1, 0x10000, 0x20000, 0x30000)), VIA_BACK_RING_LOG);
     CHECK_EQ(talk(&t, msg_u64(VIA_VU_SET_FEATURES, VERSION_1 | BIT30)), VIA_BACK_NOTHING);
     CHECK_EQ(talk(&t, msg_state(VIA_VU_SET_VRING_NUM, 0, 128)), VIA_BACK_NOTHING);
 }

@@ -19,7 +19,7 @@ static struct {
     bool running[2], kick[2];
     unsigned regions;
 } owner;
-static unsigned seen[VIA_BACK_REQ_FD + 1], broke, acked, translated, refused;
+static unsigned seen[VIA_BACK_RING_LOG + 1], broke, acked, translated, refused;
 
 static uint32_t rnd(uint32_t n)
 {
@@ -64,7 +64,7 @@ static struct via_vu_msg any_ring(void)
     case 0:
         return msg_state(VIA_VU_SET_VRING_NUM, i, (uint32_t)odd_u64(rnd(20) ? 64 : 128));
     case 1:
-        return msg_addr(i, rnd(50) == 0, odd_u64(at), at, at);
+        return msg_addr(i, rnd(50) ? rnd(2) : 2, odd_u64(at), at, at);
     case 2:
         return msg_state(VIA_VU_SET_VRING_BASE, i, (uint32_t)odd_u64(t.b.ring[i & 1].base));
     case 3:
@@ -85,9 +85,14 @@ static struct via_vu_msg any_other(void)
     const uint32_t plain[] = {VIA_VU_GET_FEATURES,  VIA_VU_SET_OWNER,         VIA_VU_RESET_OWNER, VIA_VU_GET_PROTOCOL_FEATURES,
                               VIA_VU_GET_QUEUE_NUM, VIA_VU_GET_MAX_MEM_SLOTS, VIA_VU_GET_STATUS,  VIA_VU_RESET_DEVICE};
     uint32_t len = 1 + rnd(80);
-    switch (rnd(8)) {
+    const uint64_t log[] = {odd_u64(0x1000), odd_u64(0)};
+    switch (rnd(10)) {
+    case 6:
+        return msg_raw(VIA_VU_SET_LOG_BASE, log, sizeof(log), 1);
+    case 7:
+        return msg_raw(VIA_VU_SET_LOG_FD, NULL, 0, 1);
     case 0:
-        return msg_u64(VIA_VU_SET_FEATURES, odd_u64(VERSION_1 | (rnd(3) ? PLATFORM : 0) | (rnd(9) ? BIT30 : 0)));
+        return msg_u64(VIA_VU_SET_FEATURES, odd_u64(VERSION_1 | (rnd(2) ? LOG_ALL : 0) | (rnd(3) ? PLATFORM : 0) | (rnd(9) ? BIT30 : 0)));
     case 1:
         return msg_u64(VIA_VU_SET_PROTOCOL_FEATURES, odd_u64(ALL_PROTOCOL));
     case 2:
@@ -157,7 +162,7 @@ static struct via_vu_msg any_message(void)
 static bool sensible(const struct via_back_action *a)
 {
     const struct via_back_ring *r = &t.b.ring[a->index];
-    CHECK_OR_FALSE(a->what <= VIA_BACK_REQ_FD && a->index < t.b.cfg.queues && a->n <= VIA_VU_TABLE_REGIONS);
+    CHECK_OR_FALSE(a->what <= VIA_BACK_RING_LOG && a->index < t.b.cfg.queues && a->n <= VIA_VU_TABLE_REGIONS);
     switch (a->what) {
     case VIA_BACK_RING_START:
         CHECK_OR_FALSE(!owner.running[a->index] && t.b.features_set && (a->value || owner.kick[a->index]));
@@ -180,6 +185,15 @@ static bool sensible(const struct via_back_action *a)
         break;
     case VIA_BACK_FEATURES:
         CHECK_OR_FALSE((a->value & ~t.b.cfg.features) == 0 && !owner.running[0] && !owner.running[1]);
+        break;
+    case VIA_BACK_LOG_ALL:
+        CHECK_OR_FALSE(a->value <= 1 && t.b.features_set && (a->value != 0) == !(t.b.features & LOG_ALL));
+        break;
+    case VIA_BACK_LOG_BASE:
+        CHECK_OR_FALSE(a->region[0].size && a->region[0].mmap_offset <= UINT64_MAX - (a->region[0].size - 1) && a->fd[0] >= 0);
+        break;
+    case VIA_BACK_RING_LOG:
+        CHECK_OR_FALSE(owner.running[a->index] && (r->log || r->log_addr == 0));
         break;
     case VIA_BACK_STATUS:
         CHECK_OR_FALSE(a->value <= UINT8_MAX);
@@ -217,6 +231,7 @@ static bool reply_is_due(const struct via_vu_msg *m, int result)
     case VIA_VU_GET_CONFIG:
         return true;
     case VIA_VU_GET_VRING_BASE:
+    case VIA_VU_SET_LOG_BASE:
         return result == 0;
     case VIA_VU_GET_FEATURES:
     case VIA_VU_GET_PROTOCOL_FEATURES:

@@ -83,6 +83,31 @@ static bool share_memory(uint64_t protocol)
     return true;
 }
 
+/* Rings run, and the guest is about to move: what is written is logged from here on, and then no more. */
+static bool keep_a_log(uint64_t protocol)
+{
+    if (!(protocol & PF(LOG_SHMFD)))
+        return true;
+    uint64_t features = VERSION_1 | BIT30;
+    const struct via_back_ring *r = &t.b.ring[1];
+    OVER(via_front_log_base(&f, &m, 0x1000, 0x2345, FIRST_FD), VIA_BACK_LOG_BASE);
+    CHECK_OR_FALSE(t.act->region[0].mmap_offset == 0x1000 && t.act->region[0].size == 0x2345 && t.act->fd[0] == FIRST_FD);
+    OVER(via_front_log_fd(&f, &m, FIRST_FD), VIA_BACK_LOG_FD);
+    CHECK_OR_FALSE(t.act->fd[0] == FIRST_FD);
+    OVER(via_front_set_u64(&f, &m, VIA_VU_SET_FEATURES, features | LOG_ALL), VIA_BACK_LOG_ALL);
+    CHECK_OR_FALSE(t.act->value == 1 && t.b.features == (features | LOG_ALL));
+    OVER(via_front_ring_log(&f, &m, 1, 0x1000, 0x2002, 0x3004, 0x77004), VIA_BACK_RING_LOG);
+    CHECK_OR_FALSE(t.act->index == 1 && r->log && r->log_addr == 0x77004 && r->used == 0x3004 && !t.b.ring[0].log);
+    OVER(via_front_ring_log(&f, &m, 1, 0x1000, 0x2002, 0x3004, 0x77004), VIA_BACK_NOTHING);
+    OVER(via_front_ring_log(&f, &m, 1, 0x1000, 0x2002, 0x3004, 0x88004), VIA_BACK_RING_LOG);
+    CHECK_OR_FALSE(r->log_addr == 0x88004);
+    OVER(via_front_ring_addr(&f, &m, 1, 0x1000, 0x2002, 0x3004), VIA_BACK_RING_LOG);
+    CHECK_OR_FALSE(!r->log && r->log_addr == 0);
+    OVER(via_front_set_u64(&f, &m, VIA_VU_SET_FEATURES, features), VIA_BACK_LOG_ALL);
+    CHECK_OR_FALSE(t.act->value == 0 && t.b.features == features);
+    return true;
+}
+
 static bool run_rings(uint64_t protocol)
 {
     for (unsigned i = 0; i < 2; i++) {
@@ -98,6 +123,8 @@ static bool run_rings(uint64_t protocol)
             OVER(via_front_ring_state(&f, &m, VIA_VU_SET_VRING_ENABLE, i, 1), VIA_BACK_RING_ENABLE);
         CHECK_OR_FALSE(r->enabled);
     }
+    if (!keep_a_log(protocol))
+        return false;
     for (unsigned i = 0; i < 2; i++) {
         t.value = 10 + i;
         OVER(via_front_ring_state(&f, &m, VIA_VU_GET_VRING_BASE, i, 0), VIA_BACK_RING_STOP);

@@ -8,12 +8,14 @@
 #include <viaduct/proto.h>
 
 #define PF(name) VIA_BIT(VIA_VU_PF_##name)
-#define ALL_PROTOCOL (PF(MQ) | PF(REPLY_ACK) | PF(BACKEND_REQ) | PF(CONFIG) | PF(RESET_DEVICE) | PF(CONFIGURE_MEM_SLOTS) | PF(STATUS))
+#define ALL_PROTOCOL                                                                                                                       \
+    (PF(MQ) | PF(LOG_SHMFD) | PF(REPLY_ACK) | PF(BACKEND_REQ) | PF(CONFIG) | PF(RESET_DEVICE) | PF(CONFIGURE_MEM_SLOTS) | PF(STATUS))
 #define BIT30 VIA_BIT(VIA_F_PROTOCOL_FEATURES)
 #define VERSION_1 VIA_BIT(VIA_F_VERSION_1)
 #define EVENT_IDX VIA_BIT(VIA_F_EVENT_IDX)
 #define PLATFORM VIA_BIT(VIA_F_ACCESS_PLATFORM)
-#define OFFERED (VERSION_1 | EVENT_IDX | PLATFORM)
+#define LOG_ALL VIA_BIT(VIA_F_LOG_ALL)
+#define OFFERED (VERSION_1 | EVENT_IDX | PLATFORM | LOG_ALL)
 #define BROKEN (-1) /* instead of an action: the session refused the message */
 #define FIRST_FD 100
 
