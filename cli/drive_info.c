@@ -46,6 +46,7 @@ static const struct name features[] = {
 
 static const struct name protocol[] = {
     {VIA_VU_PF_MQ, "MQ"},
+    {VIA_VU_PF_LOG_SHMFD, "LOG_SHMFD"},
     {VIA_VU_PF_REPLY_ACK, "REPLY_ACK"},
     {VIA_VU_PF_BACKEND_REQ, "BACKEND_REQ"},
     {VIA_VU_PF_CONFIG, "CONFIG"},
