@@ -132,8 +132,13 @@ static void only_while_it_is_wanted(void)
 static void a_reset_ends_it(void)
 {
     uint16_t base;
-    CHECK(begin_logging());
+    struct via_memory more;
+    CHECK(begin_logging() && via_memory_create(&more, "more", PAGE, &err) == 0);
     CHECK(told(via_client_ring_stop(&front.client, 0, &base, &err)) && told(via_client_status(&front.client, 0, &err)));
+    const struct via_vu_region all[2] = {front_region(&front), {front.gpa + FRONT_BYTES, PAGE, (uintptr_t)more.ptr, 0}};
+    const int fd[2] = {front.memory.fd, more.fd};
+    CHECK(told(via_client_share(&front.client, all, fd, 2, &err))); /* beyond the log, which is of no use now */
+    via_memory_destroy(&more);
     CHECK(told(via_client_accept(&front.client, front.client.front.features & ~VIA_BIT(VIA_F_LOG_ALL), &err)));
     CHECK(front_start(&front, 0, front.kick) && front_submit(&front, 0) && front_done(&front, 1) && settled());
     CHECK_EQ(marks(), 0);
@@ -183,6 +188,35 @@ static void each_element_is_marked_in_its_page(void)
     end();
 }
 
+/* Answers that are shown at once, the last and the first elements of a ring that is larger than a page. */
+static void elements_that_wrap_are_marked(void)
+{
+    enum { NUM = 1024, LAST = NUM - 2 };
+    static struct via_vq_slot slot[NUM];
+    struct via_split_layout lay;
+    CHECK(begin() && give_log() && via_split_layout(&lay, NUM, 4) == 0 && lay.total < FRONT_DATA);
+    uint8_t *at = front.memory.ptr;
+    const struct via_vq_cfg cfg = {
+        .num = NUM, .desc = at + lay.desc, .avail = at + lay.avail, .used = at + lay.used, .slot = slot, .event_idx = true};
+    CHECK(via_vq_init(&front.vq, &cfg) == 0);
+    CHECK(told(via_client_ring_start(&front.client, 0, NUM, (uintptr_t)cfg.desc, (uintptr_t)cfg.avail, (uintptr_t)cfg.used, 0, -1,
+                                     front.call, &err)));
+    CHECK(log_used(true, 30 * PAGE - 4));
+    for (unsigned i = 0; i < LAST; i++)
+        CHECK(front_submit(&front, i % 32) && front_done(&front, 1));
+    rig.hold = true;
+    for (unsigned i = 0; i < 4; i++)
+        CHECK(front_submit(&front, i));
+    CHECK(rig_until(&rig.n_held, 4) && settled());
+    forget();
+    rig.hold = false;
+    rig_wake(&rig);
+    CHECK(front_done(&front, 4) && settled());
+    CHECK(marked(29) && marked(30) && marked(31));
+    CHECK_EQ(marks(), 3);
+    end();
+}
+
 static void the_event_is_marked(void)
 {
     CHECK(begin() && front_start(&front, 0, front.kick) && give_log());
@@ -203,6 +237,26 @@ static bool written_to(unsigned page, unsigned data)
     return false;
 }
 
+/* Pages of the ring, scattered so far, in one piece from here on. Nothing runs. */
+static bool straighten(unsigned first, unsigned n)
+{
+    static uint8_t keep[PAGE];
+    for (unsigned k = 0; k < n; k++)
+        for (unsigned other = 0; other < PAGED_PAGES; other++) {
+            unsigned page = first + k, was = paged.at[page];
+            if (paged.at[other] != 100 + k || other == page)
+                continue;
+            memcpy(keep, paged.view + (size_t)other * PAGE, PAGE);
+            memcpy(paged.memory.ptr + (100 + k) * (size_t)PAGE, paged.memory.ptr + was * (size_t)PAGE, PAGE);
+            memcpy(paged.memory.ptr + was * (size_t)PAGE, keep, PAGE);
+            paged.at[page] = 100 + k;
+            paged.at[other] = was;
+            CHECK_OR_FALSE(paged_remap(&paged, page) && paged_remap(&paged, other));
+            break;
+        }
+    return true;
+}
+
 /* Translated, it lies where its translations lead to, page by page; what SET_VRING_ADDR says is of no use. */
 static void a_translated_used_ring_is_logged_where_it_lies(void)
 {
@@ -216,10 +270,12 @@ static void a_translated_used_ring_is_logged_where_it_lies(void)
     CHECK(paged_start(&paged, 0) && told(via_client_log_all(&paged.client, true, &err)));
     CHECK(told(via_client_ring_log(&paged.client, 0, PAGED_IOVA + lay.desc, PAGED_IOVA + lay.avail, PAGED_IOVA + lay.used, true,
                                    UINT64_MAX - 3, &err)));
-    bool may[PAGED_PAGES] = {false};
-    for (uint64_t at = lay.used; at < lay.used + via_split_used_bytes(PAGED_NUM); at += 2)
-        may[paged.at[at / PAGE]] = true;
+    const unsigned first = (unsigned)(lay.used / PAGE),
+                   pages = (unsigned)((lay.used + via_split_used_bytes(PAGED_NUM) - 1) / PAGE) - first + 1;
     for (unsigned i = 0; i < PAGED_NUM + BATCH; i += BATCH) {
+        bool may[PAGED_PAGES] = {false};
+        for (unsigned k = 0; k < pages; k++)
+            may[paged.at[first + k]] = true;
         unsigned data = PAGED_RING + i % 100;
         forget();
         for (unsigned k = 0; k < BATCH; k++)
@@ -234,6 +290,8 @@ static void a_translated_used_ring_is_logged_where_it_lies(void)
         CHECK(marked(paged.at[lay.used / PAGE]));
         for (unsigned k = 0; k < PAGED_PAGES; k++)
             CHECK(!marked(k) || may[k] || written_to(k, data));
+        if (i == PAGED_NUM / 2)
+            CHECK(straighten(first, pages));
         CHECK(paged_start(&paged, base));
         CHECK(told(
             via_client_ring_log(&paged.client, 0, PAGED_IOVA + lay.desc, PAGED_IOVA + lay.avail, PAGED_IOVA + lay.used, true, 0, &err)));
@@ -305,6 +363,7 @@ static void logs_that_can_not_be(void)
     int readable = open(path, O_RDONLY | O_CLOEXEC);
     CHECK(readable >= 0);
     CHECK(refused(file, 0, FIRST_PAGE / 8 + 1, "dirty log of 32769 bytes is too small"));
+    CHECK(refused(file, 0, LOG_BYTES - 1, "is too small"));
     CHECK(refused(file, 0, LOG_BYTES + 1, "is not inside its file"));
     CHECK(refused(file, 1, LOG_BYTES, "is not inside its file"));
     CHECK(refused(file, UINT64_MAX, 1, "is not inside its file"));
@@ -361,6 +420,6 @@ static void without_the_feature_there_is_no_log(void)
 
 TAP_MAIN(TEST(a_page_is_marked_when_it_was_written), TEST(a_mark_comes_before_the_answer), TEST(only_while_it_is_wanted),
          TEST(a_reset_ends_it), TEST(a_used_ring_is_logged_where_it_is_said_to_be), TEST(each_element_is_marked_in_its_page),
-         TEST(the_event_is_marked), TEST(a_translated_used_ring_is_logged_where_it_lies), TEST(a_log_that_comes_late_has_all_pages),
-         TEST(another_log_takes_over), TEST(marks_are_told_of), TEST(logs_that_can_not_be), TEST(a_log_that_shrinks_ends_the_connection),
-         TEST(nothing_is_logged_beyond_the_end), TEST(without_the_feature_there_is_no_log))
+         TEST(elements_that_wrap_are_marked), TEST(the_event_is_marked), TEST(a_translated_used_ring_is_logged_where_it_lies),
+         TEST(a_log_that_comes_late_has_all_pages), TEST(another_log_takes_over), TEST(marks_are_told_of), TEST(logs_that_can_not_be),
+         TEST(a_log_that_shrinks_ends_the_connection), TEST(nothing_is_logged_beyond_the_end), TEST(without_the_feature_there_is_no_log))

@@ -110,7 +110,7 @@ static void all_of_it(void)
     CHECK_EQ(via_dirty_bytes(UINT64_MAX), UINT64_C(1) << 49);
 }
 
-/* ------------------------------------------------------------------ two at once */
+/* ------------------------------------------------------------------ three at once: two devices share a log, and somebody clears it */
 
 #define ROUNDS 100000u /* at least, and so many passes */
 #define PASSES 100u
@@ -118,17 +118,17 @@ static void all_of_it(void)
 static _Atomic uint32_t written[PAGES]; /* stands for a page */
 static uint32_t copied[PAGES];
 static _Atomic unsigned passes;
-static _Atomic bool over;
+static _Atomic unsigned over;
 
 static void *mark_on(void *arg)
 {
-    (void)arg;
+    unsigned odd = arg != NULL; /* pages of one, and of the other, in each byte */
     for (uint32_t i = 1; i <= ROUNDS || passes < PASSES; i++) {
-        unsigned page = i * 37 % PAGES;
+        unsigned page = i * 37 % (PAGES / 2) * 2 + odd;
         atomic_store_explicit(&written[page], i, memory_order_relaxed);
         via_dirty_mark(&dirty, (via_gpa){(uint64_t)page * PAGE}, 1);
     }
-    over = true;
+    over++;
     return NULL;
 }
 
@@ -148,14 +148,16 @@ static unsigned pass(void)
 
 static void no_mark_is_lost(void)
 {
-    pthread_t thread;
+    pthread_t thread[2];
     CHECK(begin());
-    CHECK(pthread_create(&thread, NULL, mark_on, NULL) == 0);
-    while (!over) {
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(pthread_create(&thread[i], NULL, mark_on, i ? &over : NULL) == 0);
+    while (over < 2) {
         (void)pass();
         passes++;
     }
-    pthread_join(thread, NULL);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
     (void)pass();
     for (unsigned i = 0; i < PAGES; i++)
         CHECK_EQ(copied[i], written[i]);
