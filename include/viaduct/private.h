@@ -14,6 +14,7 @@
 #define VIADUCT_PRIVATE_H
 
 #include <viaduct/host.h>
+#include <viaduct/iommu.h>
 #include <viaduct/protect.h>
 #include <viaduct/xlate.h>
 
@@ -83,5 +84,23 @@ struct via_private_view {
 /* -VIA_EINVAL: not whole pages, or addresses that wrap or reach the bit; else via_mapped_open's. The object must not move. */
 VIA_MUST_USE int via_private_view_open(struct via_private_view *, const struct via_private_view_cfg *, struct via_err *);
 void via_private_view_close(struct via_private_view *);
+
+/*
+ * ------------------------------------------------------------------ devices elsewhere, by their IOMMU
+ *
+ * A host that knows, for devices in other processes: shared pages are mapped in their domain (via_front_domain: IOTLB messages) and private
+ * ones are not, so that an access to one is a fault of the IOMMU. A page is private when the domain was flushed: requests in flight had
+ * their time until then.
+ *
+ * A failure is of the whole run. When a flush fails, pages of it that count as shared still are out of the domain: a device that can't be
+ * told what it may not touch any more finds nothing there.
+ */
+struct via_private_domain {
+    struct via_private_host host;
+    struct via_domain *domain;
+    uint64_t iova, phys; /* of the memory's first page */
+};
+/* All pages are private now: none is mapped. Addresses are whole pages and don't wrap within the memory. */
+void via_private_domain_init(struct via_private_domain *, struct via_domain *, uint64_t iova, uint64_t phys);
 
 #endif
