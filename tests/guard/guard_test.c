@@ -69,6 +69,18 @@ static void config_space_and_features_pass_through(void)
     rig_close(&rig);
 }
 
+/* The back-end is asked for the order that it offers; to the guest the guard is a program on its own processors. */
+static void the_back_end_orders_as_it_offers(void)
+{
+    CHECK(rig_open(&rig, RIG_HONEST, POOL));
+    CHECK(rig_guest_open(&rig));
+    CHECK(exchange(&rig.guest, 0, 700, 900));
+    CHECK(rig.back.server.back.features & VIA_BIT(VIA_F_ORDER_PLATFORM));
+    CHECK(!(rig.guest.client.front.offered & VIA_BIT(VIA_F_ORDER_PLATFORM)));
+    rig_guest_close(&rig);
+    rig_close(&rig);
+}
+
 /* A ring that is stopped and started again goes on where it was; both queues at once, many times. */
 static void rings_stop_and_start_again(void)
 {
@@ -241,8 +253,9 @@ static void bad_configurations_are_refused(void)
 }
 
 TAP_MAIN(TEST(requests_cross_unchanged), TEST(the_back_end_gets_one_region_and_it_is_the_pool),
-         TEST(config_space_and_features_pass_through), TEST(rings_stop_and_start_again), TEST(a_full_pool_is_waited_for),
-         TEST(an_idle_queue_gives_its_slots_up), TEST(a_request_larger_than_the_pool_breaks_its_queue_alone),
-         TEST(a_used_id_that_is_not_outstanding), TEST(a_used_id_twice), TEST(a_used_length_beyond_the_buffer),
-         TEST(a_used_index_that_jumps), TEST(a_back_end_that_dies), TEST(bytes_beyond_the_used_length_stay_outside),
-         TEST(a_silent_back_end_holds_nobody), TEST(nothing_leaks), TEST(bad_configurations_are_refused))
+         TEST(config_space_and_features_pass_through), TEST(the_back_end_orders_as_it_offers), TEST(rings_stop_and_start_again),
+         TEST(a_full_pool_is_waited_for), TEST(an_idle_queue_gives_its_slots_up),
+         TEST(a_request_larger_than_the_pool_breaks_its_queue_alone), TEST(a_used_id_that_is_not_outstanding), TEST(a_used_id_twice),
+         TEST(a_used_length_beyond_the_buffer), TEST(a_used_index_that_jumps), TEST(a_back_end_that_dies),
+         TEST(bytes_beyond_the_used_length_stay_outside), TEST(a_silent_back_end_holds_nobody), TEST(nothing_leaks),
+         TEST(bad_configurations_are_refused))

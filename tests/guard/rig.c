@@ -139,8 +139,8 @@ static const struct via_server_ops back_ops = {.config_get = back_config, .ring_
 static void back_accept(struct via_watch *w, uint32_t events)
 {
     struct rig_back *b = via_container_of(w, struct rig_back, listener);
-    struct via_server_cfg cfg = {.features =
-                                     VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(5),
+    struct via_server_cfg cfg = {.features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) |
+                                             VIA_BIT(VIA_F_ORDER_PLATFORM) | VIA_BIT(5),
                                  .queues = RIG_QUEUES,
                                  .num_max = 1024,
                                  .config = true};

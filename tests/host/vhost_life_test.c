@@ -191,6 +191,19 @@ static void a_ring_without_a_kick_is_polled(void)
     end();
 }
 
+/* The platform's barriers are for who asked for them. */
+static void order_platform_reaches_the_ring(void)
+{
+    for (unsigned offered = 0; offered < 2; offered++) {
+        CHECK(rig_open(&rig));
+        rig.features = offered ? VIA_BIT(VIA_F_ORDER_PLATFORM) : 0;
+        CHECK(front_open(&front, &rig, RIG_PROTOCOL) && front_share(&front) && front_start(&front, 0, front.kick) && round_trips(3) &&
+              settled());
+        CHECK_EQ(rig.server.ring[0].pump.dq.cfg.order_platform, offered);
+        end();
+    }
+}
+
 static void a_disabled_ring_rests(void)
 {
     uint32_t state[2] = {0, 0};
@@ -266,6 +279,6 @@ static void lives_leave_nothing_behind(void)
 
 TAP_MAIN(TEST(a_ring_stops_where_it_stood_and_goes_on), TEST(the_older_form_without_acknowledgements), TEST(config_space_and_its_changes),
          TEST(a_stop_waits_for_requests_in_flight), TEST(new_memory_waits_for_requests_in_flight), TEST(a_ring_without_memory_waits_for_it),
-         TEST(many_regions_go_slot_by_slot), TEST(a_ring_without_a_kick_is_polled), TEST(a_disabled_ring_rests),
-         TEST(what_the_device_has_no_room_for_comes_later), TEST(a_reset_stops_all_and_leaves_memory), TEST(the_owner_ends_it_in_order),
-         TEST(lives_leave_nothing_behind))
+         TEST(many_regions_go_slot_by_slot), TEST(a_ring_without_a_kick_is_polled), TEST(order_platform_reaches_the_ring),
+         TEST(a_disabled_ring_rests), TEST(what_the_device_has_no_room_for_comes_later), TEST(a_reset_stops_all_and_leaves_memory),
+         TEST(the_owner_ends_it_in_order), TEST(lives_leave_nothing_behind))
