@@ -4,6 +4,7 @@
 #define VIADUCT_CLI_H
 
 int via_cmd_drive(int argc, char **argv);
+int via_cmd_explain(int argc, char **argv);
 int via_cmd_guard(int argc, char **argv);
 
 #endif

@@ -11,6 +11,7 @@ static const struct {
     const char *what;
 } commands[] = {
     {"drive", via_cmd_drive, "do I/O to a vhost-user block back-end, in any dma strategy"},
+    {"explain", via_cmd_explain, "tell which way virtio devices' data takes to memory, and what is wrong with it"},
     {"guard", via_cmd_guard, "keep a guest's memory from vhost-user back-ends"},
     {NULL, NULL, NULL},
 };
