@@ -144,7 +144,7 @@ static const struct rule rules[] = {
      "put it on a bus that the IOMMU covers: on QEMU's q35 a pcie-root-port"},
     {"stale-iotlb", VIA_SEVERITY_WARNING, is_stale, "the device announces an IOTLB of its own (ATS), and Linux did not turn it on",
      "no invalidation reaches it: one that translates all the same, as vhost back-ends do, keeps addresses that were unmapped",
-     "put the device behind a pcie-root-port, or take ats=on off it"},
+     "take pci=noats off the kernel's command line; or on the host, ats=off for the device"},
     {"force-no-effect", VIA_SEVERITY_WARNING, is_forced_in_vain, "swiotlb=force has no effect on the device",
      "without ACCESS_PLATFORM Linux asks nobody whether to bounce", NEEDS_PLATFORM},
     {"force-translated", VIA_SEVERITY_NOTICE, is_forced_behind_iommu, "swiotlb=force bounces nothing for the device",

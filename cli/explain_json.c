@@ -149,9 +149,18 @@ static struct json_object *note_json(const struct via_sys_note *n)
     return o;
 }
 
+static int write_out(const char *text, const char *file, struct via_err *err)
+{
+    FILE *to = strcmp(file, "-") == 0 ? stdout : fopen(file, "we");
+    bool good = to && fprintf(to, "%s\n", text) >= 0 && fflush(to) == 0;
+    int error = errno;
+    if (to && to != stdout)
+        good = fclose(to) == 0 && good;
+    return good ? 0 : via_err_set(err, -VIA_EIO, "can't write '%s': %s", file, strerror(error));
+}
+
 int via_explain_json(const struct via_explain *x, const char *file, struct via_err *err)
 {
-    int flags = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE, r = 0;
     struct json_object *o = json_object_new_object(), *devices = json_object_new_array(), *findings = json_object_new_array(),
                        *notes = json_object_new_array();
     for (unsigned i = 0; i < x->devices; i++)
@@ -165,10 +174,7 @@ int via_explain_json(const struct via_explain *x, const char *file, struct via_e
     put(o, "findings", findings);
     put(o, "not_read", notes);
     put(o, "not_read_more", json_object_new_uint64(x->sys.unnoted));
-    if (strcmp(file, "-") == 0)
-        puts(json_object_to_json_string_ext(o, flags));
-    else if (json_object_to_file_ext(file, o, flags))
-        r = via_err_set(err, -VIA_EIO, "can't write '%s': %s", file, strerror(errno));
+    int r = write_out(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE), file, err);
     json_object_put(o);
     return r;
 }

@@ -56,7 +56,8 @@ static void keep(char *text)
         if (n) {
             memmove(to, line, n);
             to += n;
-            *to++ = '\n';
+            if (!last)
+                *to++ = '\n';
         }
         next += !last;
     }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* explain: what all devices of a system have in common: kernel, command line, processor, memory. */
 #include <ctype.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +8,7 @@
 #include "explain_parts.h"
 
 /* Only what is used here leaves these files: a command line can hold secrets, and a processor tells of its owner. */
-static const char *const words[] = {"swiotlb=", "iommu=", "iommu.", "intel_iommu=", "amd_iommu=", "mem_encrypt=", "nosev"};
+static const char *const words[] = {"swiotlb=", "iommu=", "iommu.", "intel_iommu=", "amd_iommu=", "mem_encrypt=", "pci=noats"};
 static const char *const flags[] = {"hypervisor", "sme", "sev", "sev_es", "sev_snp", "tdx_guest"};
 
 static bool word_counts(const char *word)
@@ -35,12 +34,11 @@ static void keep_some(char *text, bool (*counts)(const char *))
         size_t n = strlen(word);
         if (!counts(word))
             continue;
+        if (to > text)
+            *to++ = ' ';
         for (size_t i = 0; i < n; i++) /* others' bytes go on to a terminal */
             *to++ = isprint((unsigned char)word[i]) ? word[i] : '?';
-        *to++ = ' ';
     }
-    if (to > text)
-        to--;
     *to = 0;
 }
 
@@ -83,11 +81,12 @@ static void keep_memory(char *text)
 
 static void read_release(struct via_sys *s, struct via_machine *m)
 {
-    unsigned major, minor;
+    char *end;
     if (via_sys_word(s, m->release, sizeof(m->release), "the kernel's version", "proc/sys/kernel/osrelease") < 0)
         m->release[0] = 0;
-    if (sscanf(m->release, "%3u.%3u", &major, &minor) == 2)
-        m->version = major * 1000 + minor;
+    unsigned long major = strtoul(m->release, &end, 10);
+    if (major && major < 1000 && *end == '.')
+        m->version = (unsigned)(major * 1000 + strtoul(end + 1, NULL, 10) % 1000);
     if (via_sys_word(s, m->arch, sizeof(m->arch), NULL, "proc/sys/kernel/arch") < 0)
         m->arch[0] = 0;
 }
@@ -131,30 +130,47 @@ bool via_machine_flag(const struct via_machine *m, const char *flag)
 
 bool via_machine_said(const struct via_machine *m, const char *said) { return strstr(m->log, said) != NULL; }
 
-/* From the list of memory, which is all zeros for those who may not see addresses; else from the highest block that can be there. */
+/* The last address of "START-LAST : System RAM" in all lines; 0 for those who may not see addresses. */
+static uint64_t last_of(const char *text)
+{
+    uint64_t most = 0;
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        char *dash, *end;
+        uint64_t start = strtoull(line, &dash, 16), last = *dash == '-' ? strtoull(dash + 1, &end, 16) : 0;
+        if (start <= last && last > most)
+            most = last;
+    }
+    return most;
+}
+
+/* The highest block of memory that can be there, which may be more than is. */
+static uint64_t last_block(struct via_sys *s, const char *tells)
+{
+    char **block, path[VIA_SYS_PATH];
+    uint64_t size = 0, end = 0;
+    int n = via_sys_list(s, "sys/devices/system/memory", "memory", &block, tells);
+    if (n < 0)
+        return 0;
+    if (n && n < VIA_SYS_NAMES) {
+        uint64_t index = strtoull(block[n - 1] + strlen("memory"), NULL, 10);
+        snprintf(path, sizeof(path), "sys/devices/system/memory/%.200s", block[n - 1]);
+        if (!via_sys_has(s, path) || via_sys_number(s, &size, 16, tells, "sys/devices/system/memory/block_size_bytes") < 0 ||
+            !via_mul64(index + 1, size, &end))
+            end = 0;
+    }
+    via_sys_list_free(block, n);
+    return end ? end - 1 : 0;
+}
+
 static void read_memory(struct via_sys *s, struct via_machine *m)
 {
     static const char tells[] = "how much memory there is, and so whether a device's mask covers it";
     static char text[1 << 20];
-    char **block;
-    uint64_t size = 0, index = 0;
     if (via_sys_read(s, "proc/iomem", text, sizeof(text), keep_memory, tells) >= 0)
-        for (char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
-            uint64_t start, last;
-            if (sscanf(line, "%16" SCNx64 "-%16" SCNx64, &start, &last) == 2 && last > m->ram.n && start <= last)
-                m->ram = (struct via_count){true, last};
-        }
-    if (m->ram.known)
-        return;
-    int n = via_sys_list(s, "sys/devices/system/memory", "memory", &block, tells);
-    if (n < 0)
-        return;
-    char path[VIA_SYS_PATH];
-    snprintf(path, sizeof(path), "sys/devices/system/memory/%.200s", n ? block[n - 1] : "");
-    if (n && n < VIA_SYS_NAMES && via_sys_has(s, path) && sscanf(block[n - 1], "memory%9" SCNu64, &index) == 1 &&
-        via_sys_number(s, &size, 16, tells, "sys/devices/system/memory/block_size_bytes") == 0 && size && via_mul64(index + 1, size, &size))
-        m->ram = (struct via_count){true, size - 1};
-    via_sys_list_free(block, n);
+        m->ram.n = last_of(text);
+    if (!m->ram.n)
+        m->ram.n = last_block(s, tells);
+    m->ram.known = m->ram.n;
 }
 
 static void read_iommus(struct via_sys *s, struct via_machine *m)

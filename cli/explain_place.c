@@ -61,7 +61,7 @@ static void read_ats(struct via_sys *s, struct via_vdev *d)
         if (len <= 64)
             via_sys_note(s, path, "whether the device has an IOTLB of its own (ATS)", "%s",
                          s->live ? "needs root beyond its first 64 bytes" : "was copied without root: only its first 64 bytes are there");
-        d->ats = len > 64 ? VIA_TELL_NO : VIA_TELL_UNKNOWN;
+        d->ats = d->ats_on = len > 64 ? VIA_TELL_NO : VIA_TELL_UNKNOWN;
         return;
     }
     d->ats = d->ats_on = VIA_TELL_NO;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* explain: Linux's bounce pools: how large, how full now and at most. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "explain_parts.h"
@@ -14,8 +15,15 @@ static struct via_count count(struct via_sys *s, const char *dir, const char *fi
     return c;
 }
 
+/* Linux makes no files for a pool that it does not have. */
 static void read_one(struct via_sys *s, struct via_pool_facts *p, const char *dir)
 {
+    char path[VIA_SYS_PATH];
+    snprintf(path, sizeof(path), "%.400s/io_tlb_nslabs", dir);
+    if (!via_sys_has(s, path)) {
+        p->slots = (struct via_count){true, 0};
+        return;
+    }
     p->slots = count(s, dir, "io_tlb_nslabs", "how large the bounce pool is");
     p->used = count(s, dir, "io_tlb_used", "how full the bounce pool is");
     p->high_water = count(s, dir, "io_tlb_used_hiwater", NULL); /* since Linux 6.4 */
@@ -25,9 +33,10 @@ static void read_one(struct via_sys *s, struct via_pool_facts *p, const char *di
 static void read_size(struct via_machine *m)
 {
     const char *said = strstr(m->log, "software IO TLB: mapped");
-    unsigned long long megabytes;
+    char *end;
     said = said ? strchr(said, '(') : NULL;
-    if (said && sscanf(said, "(%7lluMB)", &megabytes) == 1)
+    uint64_t megabytes = said ? strtoull(said + 1, &end, 10) : 0;
+    if (megabytes && megabytes <= UINT32_MAX && !strncmp(end, "MB)", 3))
         m->pool[0].slots = (struct via_count){true, (megabytes << 20) / VIA_SLOT};
 }
 
@@ -44,7 +53,7 @@ static void read_others(struct via_sys *s, struct via_machine *m)
             via_sys_note(s, DIR, "how full some pools are", "holds more than can be shown");
             break;
         }
-        snprintf(dir, sizeof(dir), DIR "/%s", name[i]);
+        snprintf(dir, sizeof(dir), DIR "/%.200s", name[i]);
         snprintf(p->name, sizeof(p->name), "%s", name[i]);
         read_one(s, p, dir);
         m->pools++;

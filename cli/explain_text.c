@@ -70,6 +70,8 @@ static void show_pool(const struct via_machine *m, const struct via_pool_facts *
     uint64_t of = p->slots.known ? p->slots.n : 0;
     if (!p->slots.known)
         n += (size_t)snprintf(text, sizeof(text), "%s: size unknown", p->name);
+    else if (!of)
+        n += (size_t)snprintf(text, sizeof(text), "%s: none", p->name);
     else
         n += (size_t)snprintf(text, sizeof(text), "%s: %" PRIu64 " slots, %" PRIu64 " KiB", p->name, p->slots.n,
                               p->slots.n * VIA_SLOT / 1024);

@@ -40,8 +40,15 @@ def archive(entries):
     return bytes(out)
 
 
-def initramfs(kernel_dir, modules=MODULES):
-    """Path of the initial file system, made when its parts have changed."""
+def with_libraries(program):
+    """A program of ours and what it loads, as (name, path)."""
+    told = subprocess.run(["ldd", program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout.decode()
+    libraries = [word for word in told.split() if word.startswith("/")]
+    return tuple([("bin/" + os.path.basename(program), program)] + [(path[1:], path) for path in libraries])
+
+
+def initramfs(kernel_dir, modules=MODULES, more=()):
+    """Path of the initial file system, made when its parts have changed. more: files beyond the usual ones, as (name, path)."""
     busybox = shutil.which("busybox")
     expect(busybox, "busybox is not installed: sudo scripts/deps")
     files = [("init", os.path.join(HERE, "init.sh")), ("bin/busybox", busybox)]
@@ -49,18 +56,23 @@ def initramfs(kernel_dir, modules=MODULES):
         found = glob.glob("%s/lib/modules/*/kernel/drivers/**/%s.ko" % (kernel_dir, module), recursive=True)
         expect(found, "the kernel has no module %s" % module)
         files.append(("modules/%s.ko" % module, found[0]))
-    entries = [(name, 0o040755, (0, 0), b"") for name in ("bin", "modules", "dev")]
+    files += more
+    folders = {"bin", "modules", "dev"}
+    for name, _ in more:
+        while (name := os.path.dirname(name)):
+            folders.add(name)
+    entries = [(name, 0o040755, (0, 0), b"") for name in sorted(folders)]
     entries.append(("dev/console", 0o020600, (5, 1), b""))
     for name, path in files:
         with open(path, "rb") as f:
             entries.append((name, 0o100755, (0, 0), f.read()))
     data = archive(entries)
-    kind = "initramfs-" + os.path.basename(kernel_dir)
+    kind = "initramfs-" + os.path.basename(kernel_dir) + ("-more" if more else "")
     path = os.path.join(CACHE, "%s-%s.gz" % (kind, hashlib.sha256(data).hexdigest()[:12]))
     with open(os.path.join(CACHE, "initramfs.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
-            for old in glob.glob(os.path.join(CACHE, kind + "-*.gz")):
+            for old in glob.glob(os.path.join(CACHE, kind + "-[0-9a-f]*.gz")):
                 os.unlink(old)
             with open(path + ".half", "wb") as f:
                 f.write(gzip.compress(data, 1))
@@ -68,10 +80,10 @@ def initramfs(kernel_dir, modules=MODULES):
     return path
 
 
-def boot_files(bus=PLAIN):
+def boot_files(bus=PLAIN, more=()):
     """Paths of the kernel and of the initial file system that belong to this bus."""
     kernel_dir = kernel("small_kernel.sh" if bus.small else "kernel.sh")
-    return glob.glob(kernel_dir + "/boot/vmlinuz-*")[0], initramfs(kernel_dir, () if bus.small else MODULES)
+    return glob.glob(kernel_dir + "/boot/vmlinuz-*")[0], initramfs(kernel_dir, () if bus.small else MODULES, more)
 
 
 def command_line(mode, bus=PLAIN):
@@ -89,7 +101,7 @@ def in_process(image):
 
 
 class Guest(Child):
-    def __init__(self, scenario, socket, name="guest", mode="verify", queues=1, cpus=1, megabytes=256, bus=PLAIN, drive=None):
+    def __init__(self, scenario, socket, name="guest", mode="verify", queues=1, cpus=1, megabytes=256, bus=PLAIN, drive=None, more=()):
         self.scenario, self.queues, self.bus, self.mode = scenario, queues, bus, mode
         path = scenario.path("%s.%d." % (name, len(scenario.children)))
         self.trace = path + "trace"
@@ -101,7 +113,7 @@ class Guest(Child):
         if bus.firmware:
             argv += drive[:-1] + [drive[-1] + bus.properties + ",bootindex=1"]
         else:
-            image, files = boot_files(bus)
+            image, files = boot_files(bus, more)
             argv += drive[:-1] + [drive[-1] + bus.properties, "-kernel", image, "-initrd", files, "-append", command_line(mode, bus)]
         for event in bus.trace:
             argv += ["-trace", event, "-D", self.trace]

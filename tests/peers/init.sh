@@ -139,6 +139,18 @@ flush() { # new pages behind old addresses, round after round; memory that was a
     done
     check_tree /include/
 }
+explain() { # NAME: what viaduct explain says of this guest, a line of JSON at a time; and its copy of the system says the same
+    rm -rf /tmp/copy
+    viaduct explain --json=/tmp/live --record /tmp/copy && viaduct explain --root /tmp/copy --json=/tmp/copied || return 1
+    sed '/"not_read":/,$d' /tmp/live >/tmp/a
+    sed '/"not_read":/,$d' /tmp/copied | cmp /tmp/a - || return 1
+    sed "s/^/VIADUCT is $1 /" /tmp/live >/dev/console
+}
+explain_all() {
+    explain plain || return 1
+    mount -t debugfs debugfs /sys/kernel/debug || return 1
+    explain debug
+}
 now() { # in hundredths of a second
     read -r uptime _ </proc/uptime
     echo "${uptime%.*}${uptime#*.}"
@@ -180,6 +192,12 @@ step disk disk
 say "is queues $(ls /sys/block/vda/mq | wc -l)"
 say "is sectors $(blockdev --getsz /dev/vda)"
 say "is serial $(cat /sys/block/vda/serial)"
+case $(cat /proc/cmdline) in
+*via.mode=explain*)
+    step explain explain_all
+    leave
+    ;;
+esac
 platform
 case $(cat /proc/cmdline) in
 *via.mode=load*) load ;;
