@@ -27,11 +27,13 @@ static bool has_platform(const struct via_vdev *d) { return via_vdev_driven(d) &
 static bool is_physical(const struct via_vdev *d) { return d->path.addresses == VIA_ADDRESSES_PHYSICAL; }
 static bool is_translated(const struct via_vdev *d) { return d->path.addresses == VIA_ADDRESSES_IOVA; }
 
+/* The kernel said so; or it does so, and the driver gave up with features that lack the flag. */
 static bool is_refused(const struct via_machine *m, const struct via_vdev *d)
 {
     char said[2 * VIA_WORD];
+    bool gave_up = d->status.known && (d->status.n & VIA_STATUS_FAILED) && d->features_known && d->features[0];
     snprintf(said, sizeof(said), "%s: device must provide VIRTIO_F_", d->name);
-    return !d->driver[0] && via_machine_said(m, said);
+    return !d->driver[0] && (via_machine_said(m, said) || (m->refuses && gave_up && !via_vdev_has(d, VIA_F_ACCESS_PLATFORM)));
 }
 
 static bool is_exposed(const struct via_machine *m, const struct via_vdev *d) { return m->protected == VIA_TELL_YES && is_physical(d); }
@@ -208,8 +210,10 @@ static void judge_devices(struct via_explain *x, enum via_severity severity)
 
 static void judge_pool(struct via_explain *x, const struct via_pool_facts *p, enum via_severity severity)
 {
-    static const char change[] =
-        "swiotlb=SLOTS on the kernel's command line, of 2 KiB each and twice as many; shorter queues; fewer devices on one pool";
+    const char *change =
+        p != x->machine.pool
+            ? "a larger restricted-dma-pool in the device tree's reserved-memory"
+            : "swiotlb=SLOTS on the kernel's command line, of 2 KiB each and twice as many; shorter queues; fewer devices on one pool";
     char what[2 * VIA_WORD], why[4 * VIA_WORD];
     if (!p->slots.known || !p->slots.n)
         return;

@@ -8,6 +8,7 @@
 static bool set(struct via_machine *m, const char *name, const char *why)
 {
     m->protected = VIA_TELL_YES;
+    m->guest = VIA_TELL_YES; /* no host is protected from itself */
     snprintf(m->protection, sizeof(m->protection), "%s", name);
     snprintf(m->protection_why, sizeof(m->protection_why), "%s", why);
     return true;
