@@ -77,6 +77,11 @@ static bool is_stale(const struct via_machine *m, const struct via_vdev *d)
     return is_translated(d) && d->ats == VIA_TELL_YES && d->ats_on == VIA_TELL_NO;
 }
 
+static bool is_mapped_private(const struct via_machine *m, const struct via_vdev *d)
+{
+    return m->protected == VIA_TELL_YES && is_translated(d);
+}
+
 static bool is_forced_in_vain(const struct via_machine *m, const struct via_vdev *d) { return m->forced && is_physical(d); }
 static bool is_forced_behind_iommu(const struct via_machine *m, const struct via_vdev *d) { return m->forced && is_translated(d); }
 static bool is_forced(const struct via_machine *m, const struct via_vdev *d)
@@ -129,6 +134,10 @@ static const struct rule rules[] = {
     {"protected-no-platform", VIA_SEVERITY_CRITICAL, is_exposed,
      "the guest's memory is private, and the device gets its physical addresses",
      "without ACCESS_PLATFORM Linux neither bounces nor shares: the device reads what it can't decrypt, or is refused", NEEDS_PLATFORM},
+    {"protected-translated", VIA_SEVERITY_CRITICAL, is_mapped_private,
+     "the guest's memory is private, and the IOMMU maps it for the device as it is",
+     "where an IOMMU translates, Linux bounces nothing: the device reads what it can't decrypt, or is refused",
+     "iommu=pt on the kernel's command line, so that data goes through the shared pool; or no IOMMU on the host"},
     {"refused", VIA_SEVERITY_CRITICAL, is_refused, "Linux refused the device, since it does not offer ACCESS_PLATFORM",
      "the guest's memory is private, and only with that flag does Linux put shared addresses on the ring", NEEDS_PLATFORM},
     {"failed", VIA_SEVERITY_CRITICAL, has_failed, "a driver gave the device up (status FAILED)",

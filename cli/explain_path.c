@@ -95,7 +95,9 @@ static void by_platform(const struct via_machine *m, struct via_vdev *d)
         return;
     default:
         say(&d->path, VIA_ADDRESSES_UNKNOWN, VIA_BOUNCES_UNKNOWN, "unknown",
-            "what the device sits behind, or in which mode, could not be read");
+            !d->group[0]       ? "what the device sits behind could not be read"
+            : d->group_type[0] ? "Linux itself tells no mode of its group"
+                               : "it sits behind an IOMMU, in which mode could not be read: before Linux 5.11 no file tells");
     }
 }
 

@@ -75,9 +75,8 @@ def bounced(s):
     run.check("bounce", "none", {"forced"}, {"force-no-effect"})
     expect("bounce" in run.on["policy"]["on"], "the policy is %s" % run.on["policy"])
     plain, debug = run.plain["system"]["pools"][0], run.debug["system"]["pools"][0]
-    expect(plain["slots"] in (None, debug["slots"]) and debug["slots"] > 0, "the pool has %s slots by the log and %s by its file" %
-           (plain["slots"], debug["slots"]))
-    expect(plain["used"] is None and debug["used"] is not None, "its use is %s without debugfs, %s with it" % (plain["used"], debug["used"]))
+    expect(plain["slots"] in (None, debug["slots"]) and debug["slots"] > 0, "the pool is %s by the log, %s by its file" % (plain, debug))
+    expect(plain["used"] is None and debug["used"] is not None, "the pool is %s without debugfs, %s with it" % (plain, debug))
     expect(any("swiotlb" in n["file"] for n in run.plain["not_read"]), "what is not mounted was not missed")
 
 
