@@ -3,6 +3,7 @@
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 #include "explain_parts.h"
@@ -46,15 +47,13 @@ static int look(struct via_explain *x, struct via_err *err)
     via_machine_read(&x->sys, &x->machine);
     int r = via_devices_read(x);
     if (r < 0)
-        return via_err_set(err, r, "the virtio devices can't be listed: %s", r == -VIA_ENOMEM ? "no memory" : x->sys.note[0].why);
+        return via_err_set(err, r, "can't list /sys/bus/virtio/devices: %s", strerror(-r));
     for (unsigned i = 0; i < x->devices; i++) {
         via_path_find(&x->machine, &x->device[i]);
         via_plan_find(&x->machine, &x->device[i]);
     }
     via_findings_find(x);
-    if (x->sys.err.text[0])
-        *err = x->sys.err;
-    return x->sys.err.text[0] ? -VIA_EIO : 0;
+    return 0;
 }
 
 int via_cmd_explain(int argc, char **argv)
@@ -85,6 +84,10 @@ int via_cmd_explain(int argc, char **argv)
     if (r == 0 && !(o.json && o.json[0] == '-' && !o.json[1]))
         via_explain_text(&x);
     free(x.device);
+    if (r == 0 && x.sys.err.text[0]) {
+        err = x.sys.err;
+        r = -VIA_EIO;
+    }
     if (r < 0)
         fprintf(stderr, "viaduct explain: %s\n", err.text);
     return r < 0;

@@ -26,6 +26,8 @@ static int open_in(const struct via_sys *s, const char *path, unsigned flags)
     return fd < 0 ? -errno : fd;
 }
 
+static const char *loss(const char *tells) { return tells ? tells : "a detail that not every system has"; }
+
 void via_sys_note(struct via_sys *s, const char *path, const char *tells, const char *fmt, ...)
 {
     struct via_sys_note *n = &s->note[s->notes];
@@ -91,7 +93,7 @@ static int open_file(struct via_sys *s, const char *path, const char *tells)
     for (int looked = 0; fd >= 0; looked++) {
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
             close(fd);
-            via_sys_note(s, path, tells ? tells : "nothing", "is no regular file");
+            via_sys_note(s, path, loss(tells), "is no regular file");
             return -VIA_EINVAL;
         }
         if (looked)
@@ -100,7 +102,7 @@ static int open_file(struct via_sys *s, const char *path, const char *tells)
         fd = open_in(s, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     }
     if (tells || (fd != -ENOENT && fd != -ENOTDIR))
-        note_errno(s, path, tells ? tells : "nothing", -fd);
+        note_errno(s, path, loss(tells), -fd);
     return fd;
 }
 
@@ -123,12 +125,12 @@ int via_sys_read(struct via_sys *s, const char *path, char *buf, size_t size, vi
     bool longer = !error && len == size - 1 && read(fd, &more, 1) == 1;
     close(fd);
     if (error) {
-        note_errno(s, path, tells ? tells : "nothing", error);
+        note_errno(s, path, loss(tells), error);
         return -error;
     }
     buf[len] = 0;
     if (longer && !keep)
-        via_sys_note(s, path, tells ? tells : "nothing", "is longer than %zu bytes: the rest was not looked at", size - 1);
+        via_sys_note(s, path, loss(tells), "is longer than %zu bytes: the rest was not looked at", size - 1);
     if (keep) {
         if (strlen(buf) < len && tells)
             via_sys_note(s, path, tells, "holds a NUL byte: what follows was not looked at");
@@ -143,7 +145,7 @@ static int path_of(struct via_sys *s, char *path, const char *tells, const char 
 {
     if (vsnprintf(path, VIA_SYS_PATH, fmt, args) < VIA_SYS_PATH)
         return 0;
-    via_sys_note(s, path, tells ? tells : "nothing", "its name is too long");
+    via_sys_note(s, path, loss(tells), "its name is too long");
     return -VIA_ERANGE;
 }
 
@@ -164,7 +166,7 @@ static int word_at(struct via_sys *s, char *buf, size_t size, const char *tells,
         buf[--len] = 0;
     if (strlen(buf) == (size_t)len && is_line(buf))
         return len;
-    via_sys_note(s, path, tells ? tells : "nothing", "is no line of text");
+    via_sys_note(s, path, loss(tells), "is no line of text");
     return -VIA_EINVAL;
 }
 
@@ -191,7 +193,7 @@ int via_sys_number(struct via_sys *s, uint64_t *v, int base, const char *tells, 
     errno = 0;
     *v = strtoull(buf, &end, base);
     if (!isxdigit((unsigned char)buf[0]) || *end || errno) {
-        via_sys_note(s, path, tells ? tells : "nothing", "holds '%.40s', which is no number", buf);
+        via_sys_note(s, path, loss(tells), "holds '%.40s', which is no number", buf);
         return -VIA_EINVAL;
     }
     return 0;
@@ -252,7 +254,7 @@ int via_sys_list(struct via_sys *s, const char *path, const char *begin, char **
     if (!dir) {
         int error = fd < 0 ? -fd : errno;
         if (tells || error != ENOENT)
-            note_errno(s, path, tells ? tells : "nothing", error);
+            note_errno(s, path, loss(tells), error);
         if (fd >= 0)
             close(fd);
         return -error;
@@ -262,11 +264,11 @@ int via_sys_list(struct via_sys *s, const char *path, const char *begin, char **
         if (entry->d_name[0] == '.' || strncmp(entry->d_name, begin, strlen(begin)) != 0)
             continue;
         if (n == VIA_SYS_NAMES) {
-            via_sys_note(s, path, tells ? tells : "nothing", "has more than %d entries: the others were not looked at", VIA_SYS_NAMES);
+            via_sys_note(s, path, loss(tells), "has more than %d entries: the others were not looked at", VIA_SYS_NAMES);
             break;
         }
         if (!is_line(entry->d_name)) {
-            via_sys_note(s, path, tells ? tells : "nothing", "has an entry with a name that can't be shown");
+            via_sys_note(s, path, loss(tells), "has an entry with a name that can't be shown");
             continue;
         }
         list[n] = strdup(entry->d_name);
@@ -297,6 +299,8 @@ bool via_sys_has(struct via_sys *s, const char *path)
     bool there = fd >= 0 && fstat(fd, &st) == 0;
     if (there && S_ISDIR(st.st_mode))
         via_record_dir(s, path);
+    else if (there)
+        via_record_file(s, path, "", 0);
     if (fd >= 0)
         close(fd);
     return there;

@@ -7,6 +7,7 @@ usage: explain_test.py VIADUCT [--write], which writes down what it says now, to
 import glob
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,8 +29,8 @@ def check(truth, what):
         raise Wrong(what)
 
 
-def explain(*words, status=0):
-    done = subprocess.run([VIADUCT, "explain", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
+def explain(*words, status=0, **more):
+    done = subprocess.run([VIADUCT, "explain", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False, **more)
     said = done.stderr.decode()
     check(done.returncode == status, "explain %s: status %d, wanted %d: %s" % (" ".join(words), done.returncode, status, said))
     return done.stdout.decode("ascii"), said
@@ -95,9 +96,19 @@ def misuse(folder):
         check(json.load(f)["devices"] == [], "the file holds something else")
 
 
+def no_room(folder):
+    """A copy that can't be written is an error; what was read is told all the same."""
+    with open(os.path.join(TREES, "qemu-lazy.tree"), encoding="ascii") as f:
+        tree.unpack(f.read(), folder)
+    text, said = explain("--root", folder, "--record", folder + ".copy", status=1, restore_signals=False,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16)))
+    check("can't write the copy of '/" in said and "File too large" in said, "no clear error: " + said)
+    same(text, os.path.join(TREES, "qemu-lazy.txt"))
+
+
 def main():
     names = sorted(os.path.basename(path)[:-5] for path in glob.glob(TREES + "/*.tree"))
-    tests = [(name, lambda folder, name=name: machine(name, folder)) for name in names] + [("misuse", misuse)]
+    tests = [(name, lambda folder, name=name: machine(name, folder)) for name in names] + [("misuse", misuse), ("no room", no_room)]
     print("TAP version 13\n1..%d" % len(tests))
     bad = 0
     for n, (name, run) in enumerate(tests, 1):
