@@ -27,12 +27,20 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "Memory:\n"
                            "  --dma=direct|window|bounce  share all of the driver's memory; the same at offsets in\n"
                            "                              two banks; or a pool alone (default: bounce)\n"
+                           "  --dma=bounce-iommu          bounce, with the pool mapped for good behind an IOMMU\n"
                            "  --dma=identity              direct, behind an IOMMU that leaves addresses as they are\n"
                            "  --dma=iommu-strict|iommu-lazy\n"
                            "                              map each request's pages for the back-end, and take them\n"
                            "                              back at once, or some time after\n"
                            "  --dma=hybrid-strict|hybrid-lazy\n"
                            "                              the same from --threshold bytes on, the rest by the pool\n"
+                           "  --dma=auto                  what this device needs, by docs/policy.md, and tell why; of\n"
+                           "                              these facts and of the features that are negotiated:\n"
+                           "    --protected=nobody|host|guest   who keeps the driver's memory private (default: nobody)\n"
+                           "    --translated              the device is behind an IOMMU, if it offers ACCESS_PLATFORM\n"
+                           "    --isolate                 show it its own requests' memory alone\n"
+                           "    --mask=BITS               of the addresses that it can name (default: 64)\n"
+                           "    --override=direct|bounce  never bounce, or always\n"
                            "  --threshold=SIZE            bytes of a buffer to be worth mapping (default: 32K)\n"
                            "  --push                      tell the back-end translations before it asks\n"
                            "  --pool=own|global           a pool for this disk, or one that a second device uses too\n"
@@ -63,6 +71,11 @@ enum {
     OPT_DMA = 256,
     OPT_POOL,
     OPT_POOL_SIZE,
+    OPT_PROTECTED,
+    OPT_TRANSLATED,
+    OPT_ISOLATE,
+    OPT_MASK,
+    OPT_OVERRIDE,
     OPT_THRESHOLD,
     OPT_PUSH,
     OPT_CHECK,
@@ -88,6 +101,11 @@ static const struct option options[] = {
     {"dma", required_argument, NULL, OPT_DMA},
     {"pool", required_argument, NULL, OPT_POOL},
     {"pool-size", required_argument, NULL, OPT_POOL_SIZE},
+    {"protected", required_argument, NULL, OPT_PROTECTED},
+    {"translated", no_argument, NULL, OPT_TRANSLATED},
+    {"isolate", no_argument, NULL, OPT_ISOLATE},
+    {"mask", required_argument, NULL, OPT_MASK},
+    {"override", required_argument, NULL, OPT_OVERRIDE},
     {"threshold", required_argument, NULL, OPT_THRESHOLD},
     {"push", no_argument, NULL, OPT_PUSH},
     {"check", no_argument, NULL, OPT_CHECK},
@@ -165,12 +183,20 @@ static int take_memory(struct via_drive_opts *o, int c, const char *arg)
         o->global_pool = !strcmp(arg, "global");
         return o->global_pool || !strcmp(arg, "own") ? 0 : wrong("pool", arg, "own or global");
     }
+    if (c != OPT_DMA) {
+        const char *option = options[c - OPT_DMA].name, *want = via_drive_wish_take(&o->wish, option, arg);
+        return want ? wrong(option, arg, want) : 0;
+    }
+    o->wish.automatic = !strcmp(arg, "auto");
+    if (o->wish.automatic)
+        return 0;
     for (unsigned i = 0; i < VIA_DRIVE_DMAS; i++)
         if (!strcmp(arg, via_drive_dma_name((enum via_drive_dma)i))) {
             o->dma = (enum via_drive_dma)i;
             return 0;
         }
-    return wrong("dma", arg, "direct, window or bounce, identity, iommu-strict, iommu-lazy, hybrid-strict or hybrid-lazy");
+    return wrong("dma", arg,
+                 "auto, direct, window or bounce, bounce-iommu, identity, iommu-strict, iommu-lazy, hybrid-strict or hybrid-lazy");
 }
 
 static int take_number(struct via_drive_opts *o, int c, const char *arg)
@@ -235,6 +261,11 @@ static int take_option(struct via_drive_opts *o, int c, const char *arg)
     case OPT_DMA:
     case OPT_POOL:
     case OPT_POOL_SIZE:
+    case OPT_PROTECTED:
+    case OPT_TRANSLATED:
+    case OPT_ISOLATE:
+    case OPT_MASK:
+    case OPT_OVERRIDE:
         return take_memory(o, c, arg);
     case OPT_MIX:
         return mix_of(arg, &o->mix) ? 0 : wrong("mix", arg, "read, write, randread, randwrite, rw[:PERCENT] or randrw[:PERCENT]");
@@ -293,6 +324,10 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         return usage("the disk and the report can't both go to standard output: use --json=FILE", NULL);
     if (o->verify && o->mix.read_percent == 100)
         return usage("--verify needs a --mix that writes", NULL);
+    if (o->wish.named && !o->wish.automatic)
+        return usage("--protected, --translated, --isolate, --mask and --override need --dma=auto", NULL);
+    if (o->dma == VIA_DRIVE_BOUNCE_IOMMU && !o->wish.automatic && o->global_pool)
+        return usage("--dma=bounce-iommu maps a pool for this device alone: leave --pool=global out", NULL);
     if (o->depth > o->queue_size)
         return usage("--depth is more than --queue-size", NULL);
     if (!strcmp(o->command, "load") && !o->block_size)
@@ -304,6 +339,7 @@ static int parse(struct via_drive_opts *o, int argc, char **argv)
 {
     int c;
     *o = (struct via_drive_opts){.dma = VIA_DRIVE_BOUNCE,
+                                 .wish.mask = UINT64_MAX,
                                  .pool_size = 16 << 20,
                                  .threshold = 32 << 10,
                                  .queues = 1,
@@ -333,7 +369,9 @@ static int run(struct via_drive *d)
         return r;
     if (!strcmp(d->opts.command, "info"))
         return via_drive_info(d);
-    r = via_drive_start(d);
+    r = d->opts.wish.automatic ? via_drive_policy_choose(d) : 0;
+    if (!r)
+        r = via_drive_start(d);
     if (!r)
         r = !strcmp(d->opts.command, "load") ? via_drive_load(d) : via_drive_copy(d);
     if (!r && d->opts.probe)

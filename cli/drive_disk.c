@@ -22,6 +22,8 @@
 #define CONFIG_BYTES ((uint32_t)offsetof(struct via_blk_config, max_secure_erase_sectors))
 #define DATA_SEGS_MAX 1024u /* that we use of what the back-end takes */
 #define CHECK_ENTRIES 4096u
+#define IOVA_STAY (UINT64_C(1) << 32) /* where addresses change: those of rings and pool, which don't */
+#define IOVA_LOW (UINT64_C(1) << 20)  /* the same for a device that can't name these */
 #define BLK_SIZE_MAX 65536u
 
 static bool has(const struct via_drive *d, enum via_feature bit) { return d->end.client.front.features & VIA_BIT(bit); }
@@ -62,9 +64,14 @@ static int read_config(struct via_drive *d)
 /* Translated: the flag that says so, and a channel that the back-end can ask by. */
 static int negotiate(struct via_drive *d)
 {
-    bool translated = via_drive_translated(d->opts.dma);
-    uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? VIA_BIT(VIA_F_ACCESS_PLATFORM) : 0);
-    int r = via_client_negotiate(&d->end.client, WANT, need, WANT_PROTOCOL | (translated ? VIA_BIT(VIA_VU_PF_BACKEND_REQ) : 0), &d->err);
+    bool wished = d->opts.wish.automatic, translated = !wished && via_drive_translated(d->opts.dma);
+    uint64_t access = VIA_BIT(VIA_F_ACCESS_PLATFORM), ask = VIA_BIT(VIA_VU_PF_BACKEND_REQ);
+    uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? access : 0), want = WANT, protocol = WANT_PROTOCOL;
+    if (wished && d->opts.wish.translated)
+        want |= access; /* where it isn't offered, there are other ways */
+    if (translated || want & access)
+        protocol |= ask;
+    int r = via_client_negotiate(&d->end.client, want, need, protocol, &d->err);
     if (r == -VIA_ENOTSUP && translated && !(d->end.client.front.offered & VIA_BIT(VIA_F_ACCESS_PLATFORM)))
         return via_err_set(&d->err, r, "--dma=%s: the back-end takes no translated addresses (it does not offer ACCESS_PLATFORM)",
                            via_drive_dma_name(d->opts.dma));
@@ -144,6 +151,7 @@ static int open_memory(struct via_drive *d)
                 o->probe * via_arena_room(3 * (size_t)d->blk_size),
         .rings = o->queues * (via_arena_room(lay.total) + via_arena_room(tables)) + VIA_POOL_SLOT,
         .slots = o->pool_size,
+        .stay = o->wish.mask > IOVA_STAY * 2 ? IOVA_STAY : IOVA_LOW,
     };
     return via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
 }
@@ -172,7 +180,7 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
     } else {
         q->wire = via_arena_take(&d->mem.priv, wires);
     }
-    if (via_drive_translated(d->opts.dma))
+    if (via_drive_translated(d->opts.dma) && !via_drive_bounced(d->opts.dma))
         q->dma = via_drive_domain_stack(d, q, via_drive_hybrid(d->opts.dma) ? &q->bounce.dma : NULL);
     if (!q->dma)
         return -VIA_ENOMEM;
@@ -239,12 +247,22 @@ static int open_queue(struct via_drive *d, unsigned index)
     return r;
 }
 
+/* Of what the device may see for as long as it runs. */
+static uint64_t last_address(const struct via_drive *d)
+{
+    const struct via_phys_range *stay = &d->mem.stay;
+    const struct via_vu_region *region = &d->mem.region[d->mem.regions - 1];
+    return stay->len ? stay->phys + (stay->len - 1) : region->gpa + (region->size - 1);
+}
+
 int via_drive_start(struct via_drive *d)
 {
     for (unsigned i = 0; i < VIA_DRIVE_QUEUES; i++)
         d->queue[i].kick = d->queue[i].call = -1;
     bool translated = via_drive_translated(d->opts.dma);
     int r = open_memory(d);
+    if (!r)
+        r = via_drive_policy_check(d, last_address(d));
     if (!r && translated)
         r = via_drive_domain_open(d);
     if (!r && d->opts.canary_out)

@@ -10,7 +10,7 @@
 
 #define PAGE_SHIFT 12u
 #define PAGE (UINT64_C(1) << PAGE_SHIFT)
-#define IOVA_PAGES (UINT64_C(1) << 40) /* addresses that change begin here */
+#define IOVA_PAGES (UINT64_C(1) << 40) /* addresses that change begin here, where the device can name them */
 #define PAGES_MAX (UINT64_C(1) << 24)  /* of addresses, for all that is in flight or waits for a flush */
 #define STALE 128u                     /* ranges of a queue that wait for a flush; strict: of a request */
 #define WINDOW_NS UINT64_C(10000000)   /* lazy: how long they wait */
@@ -26,15 +26,25 @@ static uint64_t count_pages(const struct via_drive *d)
     return via_min64(PAGES_MAX, d->opts.queues * (UINT64_C(2) * d->opts.depth * request + 1024));
 }
 
+static uint64_t pages_start(const struct via_drive *d)
+{
+    const struct via_phys_range *stay = &d->mem.stay;
+    return d->opts.wish.mask > 2 * IOVA_PAGES ? IOVA_PAGES : stay->phys + ((stay->len + PAGE - 1) & ~(PAGE - 1));
+}
+
 static int open_tables(struct via_drive *d, uint64_t pages)
 {
     struct via_drive_domain *m = &d->domain;
+    uint64_t start = pages_start(d);
+    int r = via_drive_policy_check(d, start + (pages * PAGE - 1));
+    if (r)
+        return r;
     m->page = calloc(pages, sizeof(*m->page));
     m->node = calloc(pages, sizeof(*m->node));
     if (!m->page || !m->node)
         return via_err_set(&d->err, -VIA_ENOMEM, "no memory for tables of %llu pages: lower --depth", (unsigned long long)pages);
     struct via_iova_cfg cfg = {
-        .shift = PAGE_SHIFT, .range = {IOVA_PAGES, IOVA_PAGES + (pages * PAGE - 1)}, .mask = UINT64_MAX, .reserved = NULL};
+        .shift = PAGE_SHIFT, .range = {start, start + (pages * PAGE - 1)}, .mask = d->opts.wish.mask, .reserved = NULL};
     if (via_iova_init(&m->space, &cfg, m->node, pages))
         return via_err_set(&d->err, -VIA_EINVAL, "there are no %llu pages of addresses", (unsigned long long)pages);
     return 0;
@@ -71,7 +81,7 @@ int via_drive_domain_open(struct via_drive *d)
     if (r)
         return r;
     if (pages)
-        cfg.range = (struct via_iova_range){IOVA_PAGES, IOVA_PAGES + (pages * PAGE - 1)};
+        cfg.range = (struct via_iova_range){pages_start(d), pages_start(d) + (pages * PAGE - 1)};
     r = via_front_domain_init(&m->front, &cfg, m->page, pages);
     if (!r)
         r = map_for_good(d);

@@ -12,11 +12,10 @@
 #include "drive_parts.h"
 
 #define PAGE 4096u
-#define PHYS_OWN UINT64_C(0x40000000) /* where the driver's memory lies in its own, made up, physical address space */
+#define PHYS_OWN VIA_DRIVE_PHYS
 #define PHYS_POOL UINT64_C(0x1000000)
 #define BUS_LOW UINT64_C(0x80000000)    /* window: the lower bank on the device's bus */
 #define BUS_HIGH UINT64_C(0x2000000000) /* and the upper one, far away */
-#define IOVA_STAY (UINT64_C(1) << 32)   /* where addresses change: those of rings and pool, which don't */
 #define SECRET 65536u                   /* bytes of driver memory full of the canary */
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -64,9 +63,9 @@ static int share_window(struct via_drive_memory *m, struct via_err *err)
 }
 
 /* ptr of the driver's memory has another address at the device than its physical one, and the same one for good. */
-static int stay(struct via_drive_memory *m, uint8_t *ptr, size_t len, struct via_err *err)
+static int stay(struct via_drive_memory *m, uint64_t iova, uint8_t *ptr, size_t len, struct via_err *err)
 {
-    m->stay = (struct via_phys_range){ptr, len, IOVA_STAY};
+    m->stay = (struct via_phys_range){ptr, len, iova};
     if (via_direct_init(&m->stay_direct, &m->stay, 1))
         return via_err_set(err, -VIA_EINVAL, "there are no addresses for %zu bytes of rings and pool", len);
     m->lasting = &m->stay_direct.dma;
@@ -96,17 +95,19 @@ static int open_pool(struct via_drive_memory *m, uint64_t phys, struct via_err *
     return 0;
 }
 
-static int share_pool(struct via_drive_memory *m, size_t rings, struct via_err *err)
+static int share_pool(struct via_drive_memory *m, size_t rings, uint64_t iova, struct via_err *err)
 {
     int r = open_pool(m, PHYS_POOL, err);
     if (!r && via_direct_init(&m->direct, m->range, 1))
         r = via_err_set(err, -VIA_EINVAL, "the pool can't be addressed directly");
     m->base = m->lasting = &m->direct.dma;
+    if (!r && via_drive_translated(m->how))
+        r = stay(m, iova, m->pool.ptr, m->pool.len, err);
     return r ? r : make_slots(m, rings, err);
 }
 
 /* The driver's memory and a pool behind it. */
-static int share_both(struct via_drive_memory *m, size_t rings, struct via_err *err)
+static int share_both(struct via_drive_memory *m, size_t rings, uint64_t iova, struct via_err *err)
 {
     int r = share_direct(m, err);
     if (!r)
@@ -120,7 +121,7 @@ static int share_both(struct via_drive_memory *m, size_t rings, struct via_err *
     }
     if (via_direct_init(&m->direct, m->range, 2))
         return via_err_set(err, -VIA_EINVAL, "the driver's memory and the pool can't be addressed directly");
-    r = stay(m, m->pool.ptr, m->pool.len, err);
+    r = stay(m, iova, m->pool.ptr, m->pool.len, err);
     return r ? r : make_slots(m, rings, err);
 }
 
@@ -145,12 +146,12 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
     m->priv = (struct via_arena){m->own.ptr, m->own.len, 0};
     if (pool) {
         m->pool.len = rings + round_up(need->slots, PAGE);
-        r = how == VIA_DRIVE_BOUNCE ? share_pool(m, rings, err) : share_both(m, rings, err);
+        r = via_drive_bounced(how) ? share_pool(m, rings, need->stay, err) : share_both(m, rings, need->stay, err);
     } else {
         m->rings = (struct via_arena){via_arena_take(&m->priv, rings), rings, 0};
         r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : share_direct(m, err);
         if (!r && via_drive_mapped(how))
-            r = stay(m, m->rings.ptr, rings, err);
+            r = stay(m, need->stay, m->rings.ptr, rings, err);
     }
     return r ? r : fill_secrets(m, err);
 }

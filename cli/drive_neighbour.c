@@ -101,7 +101,7 @@ static int reach_shared(struct via_neighbour *n, const struct via_drive_memory *
 
 static int open_dma(struct via_neighbour *n, struct via_drive *d)
 {
-    bool bounce = d->opts.dma == VIA_DRIVE_BOUNCE, own = bounce && !d->opts.global_pool;
+    bool bounce = via_drive_bounced(d->opts.dma), own = bounce && !d->opts.global_pool;
     via_memmap_init(&n->map);
     int r = own ? reach_own_pool(n, &d->mem, &d->err) : reach_shared(n, &d->mem);
     n->dma = d->mem.base;

@@ -3,14 +3,17 @@
 #ifndef VIADUCT_CLI_DRIVE_PARTS_H
 #define VIADUCT_CLI_DRIVE_PARTS_H
 
+#include <stdio.h>
 #include <time.h>
 #include <viaduct/domain.h>
 #include <viaduct/driver.h>
+#include <viaduct/policy.h>
 
 #include "latency.h"
 
 #define VIA_DRIVE_CANARY 32u /* bytes */
 #define VIA_DRIVE_QUEUES 16u
+#define VIA_DRIVE_PHYS UINT64_C(0x40000000) /* where the driver's memory lies in its own, made up, physical address space */
 
 /* Nanoseconds, monotonic. */
 static inline uint64_t via_drive_clock(void)
@@ -27,16 +30,19 @@ enum via_drive_dma {
     VIA_DRIVE_DIRECT,
     VIA_DRIVE_WINDOW,
     VIA_DRIVE_BOUNCE,
-    VIA_DRIVE_IDENTITY, /* translated from here on */
+    VIA_DRIVE_BOUNCE_IOMMU, /* translated from here on; the pool is all that is mapped, for good */
+    VIA_DRIVE_IDENTITY,
     VIA_DRIVE_IOMMU_STRICT,
     VIA_DRIVE_IOMMU_LAZY,
     VIA_DRIVE_HYBRID_STRICT,
     VIA_DRIVE_HYBRID_LAZY,
     VIA_DRIVE_DMAS,
 };
-static inline bool via_drive_translated(enum via_drive_dma how) { return how >= VIA_DRIVE_IDENTITY; }
+static inline bool via_drive_translated(enum via_drive_dma how) { return how >= VIA_DRIVE_BOUNCE_IOMMU; }
 static inline bool via_drive_hybrid(enum via_drive_dma how) { return how == VIA_DRIVE_HYBRID_STRICT || how == VIA_DRIVE_HYBRID_LAZY; }
-static inline bool via_drive_pooled(enum via_drive_dma how) { return how == VIA_DRIVE_BOUNCE || via_drive_hybrid(how); }
+/* The back-end is given a pool and nothing else. */
+static inline bool via_drive_bounced(enum via_drive_dma how) { return how == VIA_DRIVE_BOUNCE || how == VIA_DRIVE_BOUNCE_IOMMU; }
+static inline bool via_drive_pooled(enum via_drive_dma how) { return via_drive_bounced(how) || via_drive_hybrid(how); }
 /* Its addresses change from request to request. */
 static inline bool via_drive_mapped(enum via_drive_dma how) { return how > VIA_DRIVE_IDENTITY; }
 const char *via_drive_dma_name(enum via_drive_dma); /* drive_report.c: as --dma has it */
@@ -46,9 +52,18 @@ struct via_drive_mix {
     unsigned read_percent;
 };
 
+struct via_drive_wish {    /* what --dma=auto goes by */
+    bool automatic, named; /* named: one of the others was given */
+    bool translated, isolate;
+    enum via_protector protector;
+    enum via_override override;
+    uint64_t mask; /* the last address that the device can name */
+};
+
 struct via_drive_opts {
     const char *socket, *command, *file;
-    enum via_drive_dma dma;
+    enum via_drive_dma dma; /* with wish.automatic: known when features are negotiated */
+    struct via_drive_wish wish;
     bool global_pool; /* the neighbour's device shares the pool */
     bool check, poll, progress, verify;
     bool push; /* translations are sent when they are made, not when the back-end asks */
@@ -96,6 +111,7 @@ struct via_drive_memory {
 
 struct via_drive_need { /* bytes */
     size_t priv, rings, slots;
+    uint64_t stay; /* where addresses change: the first of those that don't */
 };
 
 VIA_MUST_USE int via_drive_memory_open(struct via_drive_memory *, enum via_drive_dma, const struct via_drive_need *, struct via_err *err);
@@ -107,6 +123,17 @@ size_t via_arena_room(size_t len); /* what taking len bytes uses up at most */
 VIA_MUST_USE int via_drive_address(struct via_drive_memory *, void *ptr, size_t len, via_iova *out);
 /* Write both canaries, each byte inverted and in hex, for who is to look for them without holding them. */
 VIA_MUST_USE int via_drive_canary_out(const struct via_drive_memory *, const char *path, struct via_err *err);
+
+/* ------------------------------------------------------------------ drive_policy.c: which way, where that is left to the facts */
+
+/* An option that --dma=auto goes by. NULL, or what the option must be. */
+const char *via_drive_wish_take(struct via_drive_wish *, const char *option, const char *arg);
+/* The features are negotiated: decide, and set opts.dma. -VIA_ENODEV ...: there is no way, d->err tells why. */
+VIA_MUST_USE int via_drive_policy_choose(struct via_drive *);
+/* Memory is open: no address that the device may be given lies above its mask; `last` is one. */
+VIA_MUST_USE int via_drive_policy_check(struct via_drive *, uint64_t last);
+struct json_object *via_drive_policy_json(const struct via_drive *);
+void via_drive_policy_show(const struct via_drive *, FILE *to);
 
 /* ------------------------------------------------------------------ drive_domain.c: an IOMMU of ours before the back-end */
 
@@ -189,6 +216,7 @@ struct via_drive {
     uint32_t seg_bytes; /* bytes in one of them at most */
     bool read_only;
     unsigned span_max;
+    struct via_plan plan; /* opts.wish.automatic */
     struct via_drive_memory mem;
     struct via_drive_domain domain;
     struct via_drive_queue queue[VIA_DRIVE_QUEUES];

@@ -17,13 +17,10 @@
 const char *via_drive_dma_name(enum via_drive_dma how)
 {
     static const char *const names[VIA_DRIVE_DMAS] = {
-        [VIA_DRIVE_DIRECT] = "direct",
-        [VIA_DRIVE_WINDOW] = "window",
-        [VIA_DRIVE_BOUNCE] = "bounce",
-        [VIA_DRIVE_IDENTITY] = "identity",
-        [VIA_DRIVE_IOMMU_STRICT] = "iommu-strict",
-        [VIA_DRIVE_IOMMU_LAZY] = "iommu-lazy",
-        [VIA_DRIVE_HYBRID_STRICT] = "hybrid-strict",
+        [VIA_DRIVE_DIRECT] = "direct",           [VIA_DRIVE_WINDOW] = "window",
+        [VIA_DRIVE_BOUNCE] = "bounce",           [VIA_DRIVE_BOUNCE_IOMMU] = "bounce-iommu",
+        [VIA_DRIVE_IDENTITY] = "identity",       [VIA_DRIVE_IOMMU_STRICT] = "iommu-strict",
+        [VIA_DRIVE_IOMMU_LAZY] = "iommu-lazy",   [VIA_DRIVE_HYBRID_STRICT] = "hybrid-strict",
         [VIA_DRIVE_HYBRID_LAZY] = "hybrid-lazy",
     };
     return names[how];
@@ -31,7 +28,7 @@ const char *via_drive_dma_name(enum via_drive_dma how)
 
 /* Against a back-end that means harm: translations bind only one that looks at them, since it was given all the memory that they lead to.
  */
-static const char *isolation(const struct via_drive *d) { return d->opts.dma == VIA_DRIVE_BOUNCE ? "enforced" : "advisory"; }
+static const char *isolation(const struct via_drive *d) { return via_drive_bounced(d->opts.dma) ? "enforced" : "advisory"; }
 
 void via_drive_progress(struct via_drive *d, uint64_t done, uint64_t all)
 {
@@ -167,6 +164,7 @@ static struct json_object *report_json(const struct via_drive *d, bool ok)
     put(o, "ok", json_object_new_boolean(ok));
     put(o, "error", ok ? NULL : json_object_new_string(d->err.text));
     put(o, "dma", json_object_new_string(via_drive_dma_name(d->opts.dma)));
+    put(o, "plan", d->opts.wish.automatic ? via_drive_policy_json(d) : NULL);
     put_u64(o, "capacity", d->capacity);
     put_u64(o, "block_size", d->opts.block_size);
     put_u64(o, "queues", d->opts.queues);
@@ -200,6 +198,8 @@ static void report_text(const struct via_drive *d)
 {
     double s = seconds_of(d);
     FILE *to = d->opts.file && !strcmp(d->opts.file, "-") ? stderr : stdout;
+    if (d->opts.wish.automatic)
+        via_drive_policy_show(d, to);
     fprintf(to, "%s: %" PRIu64 " MiB in %.2f s: %.0f MB/s, %.1f kIOPS, p50 %.1f us, p99 %.1f us\n", d->opts.command, d->bytes / MIB, s,
             s > 0 ? (double)d->bytes / 1e6 / s : 0, s > 0 ? (double)d->ops / 1e3 / s : 0, us(d, 0.5), us(d, 0.99));
     if (d->pool.slots)
@@ -208,8 +208,9 @@ static void report_text(const struct via_drive *d)
     if (via_drive_translated(d->opts.dma))
         fprintf(to,
                 "translation: %" PRIu64 " misses, %" PRIu64 " updates, %" PRIu64 " invalidations in %" PRIu64
-                " flushes; %s: the back-end has descriptors for all of this memory\n",
-                d->asked.misses, d->asked.updates, d->asked.invalidates, d->asked.flushes, isolation(d));
+                " flushes; %s: the back-end has descriptors for %s\n",
+                d->asked.misses, d->asked.updates, d->asked.invalidates, d->asked.flushes, isolation(d),
+                via_drive_bounced(d->opts.dma) ? "the pool alone" : "all of this memory");
     if (d->reach.known)
         fprintf(to,
                 "reach: process %d can get at %" PRIu64 " of %" PRIu64 " KiB of the driver's memory, and at %" PRIu64 " KiB of the pool\n",
