@@ -6,5 +6,6 @@
 int via_cmd_drive(int argc, char **argv);
 int via_cmd_explain(int argc, char **argv);
 int via_cmd_guard(int argc, char **argv);
+int via_cmd_search(int argc, char **argv);
 
 #endif

@@ -23,6 +23,8 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "  verify FILE   compare the disk with FILE\n"
                            "  info          tell what the back-end offers\n"
                            "  load          timed I/O; with --mix that writes, the disk's content is lost\n"
+                           "  secure        verified I/O, which writes, of a guest whose memory turns secure meanwhile, and\n"
+                           "                shared again; each time an attack looks for what it still reaches\n"
                            "\n"
                            "Memory:\n"
                            "  --dma=direct|window|bounce  share all of the driver's memory; the same at offsets in\n"
@@ -45,6 +47,7 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "  --push                      tell the back-end translations before it asks\n"
                            "  --pool=own|global           a pool for this disk, or one that a second device uses too\n"
                            "  --pool-size=SIZE            bytes of pool (default: 16M)\n"
+                           "  --memory-size=SIZE          secure: bytes of the guest's memory (default: 64M)\n"
                            "  --check                     look for misuse of the dma interface\n"
                            "\n"
                            "I/O:\n"
@@ -76,6 +79,7 @@ enum {
     OPT_ISOLATE,
     OPT_MASK,
     OPT_OVERRIDE,
+    OPT_MEMORY_SIZE,
     OPT_THRESHOLD,
     OPT_PUSH,
     OPT_CHECK,
@@ -106,6 +110,7 @@ static const struct option options[] = {
     {"isolate", no_argument, NULL, OPT_ISOLATE},
     {"mask", required_argument, NULL, OPT_MASK},
     {"override", required_argument, NULL, OPT_OVERRIDE},
+    {"memory-size", required_argument, NULL, OPT_MEMORY_SIZE},
     {"threshold", required_argument, NULL, OPT_THRESHOLD},
     {"push", no_argument, NULL, OPT_PUSH},
     {"check", no_argument, NULL, OPT_CHECK},
@@ -162,6 +167,7 @@ static bool mix_of(const char *text, struct via_drive_mix *mix)
     if (len >= sizeof(kind) || (colon && !number(colon + 1, 0, 100, &percent)))
         return false;
     snprintf(kind, sizeof(kind), "%.*s", (int)len, text);
+    mix->given = true;
     mix->random = !strncmp(kind, "rand", 4);
     const char *what = kind + (mix->random ? 4 : 0);
     if (!strcmp(what, "rw"))
@@ -179,6 +185,8 @@ static int take_memory(struct via_drive_opts *o, int c, const char *arg)
 {
     if (c == OPT_POOL_SIZE)
         return number(arg, 1 << 16, UINT64_C(1) << 36, &o->pool_size) ? 0 : wrong("pool-size", arg, "a size from 64K to 64G");
+    if (c == OPT_MEMORY_SIZE)
+        return number(arg, 1 << 20, UINT64_C(1) << 36, &o->memory_size) ? 0 : wrong("memory-size", arg, "a size from 1M to 64G");
     if (c == OPT_POOL) {
         o->global_pool = !strcmp(arg, "global");
         return o->global_pool || !strcmp(arg, "own") ? 0 : wrong("pool", arg, "own or global");
@@ -191,7 +199,7 @@ static int take_memory(struct via_drive_opts *o, int c, const char *arg)
     if (o->wish.automatic)
         return 0;
     for (unsigned i = 0; i < VIA_DRIVE_DMAS; i++)
-        if (!strcmp(arg, via_drive_dma_name((enum via_drive_dma)i))) {
+        if (i != VIA_DRIVE_TURN && !strcmp(arg, via_drive_dma_name((enum via_drive_dma)i))) {
             o->dma = (enum via_drive_dma)i;
             return 0;
         }
@@ -266,6 +274,7 @@ static int take_option(struct via_drive_opts *o, int c, const char *arg)
     case OPT_ISOLATE:
     case OPT_MASK:
     case OPT_OVERRIDE:
+    case OPT_MEMORY_SIZE:
         return take_memory(o, c, arg);
     case OPT_MIX:
         return mix_of(arg, &o->mix) ? 0 : wrong("mix", arg, "read, write, randread, randwrite, rw[:PERCENT] or randrw[:PERCENT]");
@@ -303,6 +312,25 @@ static int usage(const char *what, const char *which)
     return 2;
 }
 
+/* The command secure has a way of its own to memory; the others, the one that was asked for. */
+static int take_secure(struct via_drive_opts *o, bool secure)
+{
+    bool dma = o->dma != VIA_DRIVE_DMAS || o->wish.automatic;
+    if (!secure) {
+        o->dma = o->dma != VIA_DRIVE_DMAS ? o->dma : VIA_DRIVE_BOUNCE;
+        return o->memory_size ? usage("--memory-size belongs to the command secure", NULL) : 0;
+    }
+    if (dma || o->global_pool || o->canary_out || o->probe)
+        return usage("secure turns from direct to a pool of its own and attacks itself: leave out --dma, --pool, --canary-out, --probe",
+                     NULL);
+    o->dma = VIA_DRIVE_TURN;
+    o->verify = true;
+    o->memory_size = o->memory_size ? o->memory_size : 64 << 20;
+    if (!o->mix.given)
+        o->mix.read_percent = 50;
+    return 0;
+}
+
 /* SOCKET COMMAND [FILE], and what does not go together. */
 static int take_words(struct via_drive_opts *o, int n, char **word)
 {
@@ -314,7 +342,8 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
     bool file = false;
     for (unsigned i = 0; i < via_array_len(with_file); i++)
         file |= !strcmp(o->command, with_file[i]);
-    if (!file && strcmp(o->command, "info") != 0 && strcmp(o->command, "load") != 0)
+    bool secure = !strcmp(o->command, "secure"), load = secure || !strcmp(o->command, "load");
+    if (!file && !load && strcmp(o->command, "info") != 0)
         return usage("there is no command", o->command);
     if (n != (file ? 3 : 2))
         return usage(file ? "one FILE belongs to" : "nothing may follow", o->command);
@@ -322,6 +351,9 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         o->file = word[2];
     if (file && !strcmp(o->file, "-") && !strcmp(o->command, "out") && o->json && !strcmp(o->json, "-"))
         return usage("the disk and the report can't both go to standard output: use --json=FILE", NULL);
+    int r = take_secure(o, secure);
+    if (r)
+        return r;
     if (o->verify && o->mix.read_percent == 100)
         return usage("--verify needs a --mix that writes", NULL);
     if (o->wish.named && !o->wish.automatic)
@@ -330,7 +362,7 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         return usage("--dma=bounce-iommu maps a pool for this device alone: leave --pool=global out", NULL);
     if (o->depth > o->queue_size)
         return usage("--depth is more than --queue-size", NULL);
-    if (!strcmp(o->command, "load") && !o->block_size)
+    if (load && !o->block_size)
         o->block_size = 4096;
     return 0;
 }
@@ -338,7 +370,7 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
 static int parse(struct via_drive_opts *o, int argc, char **argv)
 {
     int c;
-    *o = (struct via_drive_opts){.dma = VIA_DRIVE_BOUNCE,
+    *o = (struct via_drive_opts){.dma = VIA_DRIVE_DMAS, /* not said */
                                  .wish.mask = UINT64_MAX,
                                  .pool_size = 16 << 20,
                                  .threshold = 32 << 10,
@@ -373,7 +405,7 @@ static int run(struct via_drive *d)
     if (!r)
         r = via_drive_start(d);
     if (!r)
-        r = !strcmp(d->opts.command, "load") ? via_drive_load(d) : via_drive_copy(d);
+        r = d->opts.file ? via_drive_copy(d) : via_drive_load(d);
     if (!r && d->opts.probe)
         r = via_drive_probe(d);
     if (d->mem.own.ptr)

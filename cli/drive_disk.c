@@ -152,6 +152,7 @@ static int open_memory(struct via_drive *d)
         .rings = o->queues * (via_arena_room(lay.total) + via_arena_room(tables)) + VIA_POOL_SLOT,
         .slots = o->pool_size,
         .stay = o->wish.mask > IOVA_STAY * 2 ? IOVA_STAY : IOVA_LOW,
+        .guest = o->memory_size,
     };
     return via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
 }
@@ -163,6 +164,9 @@ static void tell_misuse(struct via_check *c, enum via_misuse what, const struct 
     fprintf(stderr, "viaduct drive: dma misuse: %s\n", via_misuse_name(what));
 }
 
+/* Where memory turns, the pool is not there for good. */
+static bool wires_in_pool(const struct via_drive *d) { return via_drive_pooled(d->opts.dma) && d->opts.dma != VIA_DRIVE_TURN; }
+
 /* The stack of strategies of one queue: direct or window, or a bounce over the pool, or mappings, or both of these; check on top. */
 static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned index)
 {
@@ -172,6 +176,12 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
         if (via_bounce_init(&q->bounce, &d->mem.slots, index, VIA_BOUNCE_CACHE / 2))
             return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
         q->dma = &q->bounce.dma;
+    }
+    if (d->opts.dma == VIA_DRIVE_TURN) {
+        via_turn_dma_init(&q->turn, &d->mem.guest.turn, d->mem.base, &q->bounce.dma);
+        q->dma = &q->turn.dma;
+    }
+    if (wires_in_pool(d)) {
         /* Headers and status bytes are born in the pool: they are never copied. */
         q->wire = via_bounce_alloc(&q->bounce, wires);
         if (!q->wire)
@@ -292,7 +302,7 @@ static void close_queue(struct via_drive *d, struct via_drive_queue *q)
     }
     if (q->entry)
         d->misuses += via_check_finish(&q->check);
-    if (q->wire && via_drive_pooled(d->opts.dma))
+    if (q->wire && wires_in_pool(d))
         via_bounce_free(&q->bounce, q->wire, d->opts.depth * sizeof(struct via_blk_wire));
     if (q->bounce.pool)
         via_bounce_drain(&q->bounce);
@@ -314,6 +324,7 @@ void via_drive_stop(struct via_drive *d)
     struct via_err late;
     uint16_t base;
     bool dead = !d->connected;
+    via_drive_search_end(&d->secure.search);
     for (unsigned i = 0; i < d->opts.queues && !dead; i++)
         dead = d->queue[i].running && via_client_ring_stop(&d->end.client, i, &base, &late) != 0;
     via_endpoint_detach(&d->end); /* stopped, or gone: no answer of its is worth waiting for */

@@ -243,6 +243,8 @@ int via_drive_turn(struct via_drive *d)
         if (via_vq_publish(&d->queue[i].vq))
             via_event_signal(d->queue[i].kick);
     int r = d->neighbour ? via_neighbour_step(d->neighbour, &d->err) : 0;
+    if (!r && d->opts.dma == VIA_DRIVE_TURN) /* while requests are in flight */
+        r = via_drive_secure_step(d);
     if (r)
         return r;
     (void)via_drive_domain_tick(d, 0);

@@ -10,7 +10,7 @@ struct load {
     struct via_drive *d;
     struct via_drive_io **io;
     unsigned n;
-    uint64_t blocks, next, started, until; /* until: ns */
+    uint64_t blocks, next, started, ended, until; /* until: ns */
     uint64_t random;
     uint64_t *generation; /* with --verify, one a block: of its last write, 0: not ours */
     uint8_t *in_use;      /* likewise: a request is on it */
@@ -33,6 +33,8 @@ static bool more(const struct load *l)
     const struct via_drive *d = l->d;
     if (l->reading_back)
         return l->next < l->blocks;
+    if (d->opts.dma == VIA_DRIVE_TURN)
+        return !d->secure.over;
     if (d->opts.ops)
         return l->started < d->opts.ops;
     return d->now < l->until;
@@ -80,8 +82,12 @@ static bool prepare(struct load *l, struct via_drive_io *io)
 static int check_block(struct load *l, const struct via_drive_io *io)
 {
     uint64_t offset, generation;
-    if (!io->tag || via_pattern_check(io->buf, io->len, io->offset, io->tag, &offset, &generation))
+    if (!io->tag)
         return 0;
+    if (via_pattern_check(io->buf, io->len, io->offset, io->tag, &offset, &generation)) {
+        l->d->verified++;
+        return 0;
+    }
     return via_err_set(&l->d->err, -VIA_EIO, "the block at byte %llu should be write %llu there, but says it is write %llu of byte %llu",
                        (unsigned long long)io->offset, (unsigned long long)io->tag, (unsigned long long)generation,
                        (unsigned long long)offset);
@@ -90,6 +96,7 @@ static int check_block(struct load *l, const struct via_drive_io *io)
 static void load_ended(struct via_drive *d, struct via_drive_io *io)
 {
     struct load *l = io->owner;
+    l->ended++;
     if (!l->reading_back) {
         via_latency_add(&d->latency, d->now - io->start);
         d->ops++;
@@ -191,6 +198,8 @@ int via_drive_load(struct via_drive *d)
     int r = set_up(&l);
     d->begun = d->now = via_drive_clock();
     l.until = d->begun + (uint64_t)(d->opts.seconds * 1e9);
+    if (!r && d->opts.dma == VIA_DRIVE_TURN)
+        r = via_drive_secure_begin(d);
     if (!r)
         r = run(&l);
     d->ended = via_drive_clock();
@@ -199,6 +208,9 @@ int via_drive_load(struct via_drive *d)
         l.next = 0;
         r = run(&l);
     }
+    d->lost = l.started - l.ended;
+    if (!r && d->opts.dma == VIA_DRIVE_TURN)
+        r = via_drive_secure_judge(d);
     free(l.generation);
     free(l.in_use);
     return r;

@@ -31,7 +31,7 @@ void *via_arena_take(struct via_arena *a, size_t len)
     return a->ptr + at;
 }
 
-static int share_direct(struct via_drive_memory *m, struct via_err *err)
+int via_drive_memory_direct(struct via_drive_memory *m, struct via_err *err)
 {
     m->range[0] = (struct via_phys_range){m->own.ptr, m->own.len, PHYS_OWN};
     if (via_direct_init(&m->direct, m->range, 1))
@@ -47,7 +47,7 @@ static int share_direct(struct via_drive_memory *m, struct via_err *err)
 static int share_window(struct via_drive_memory *m, struct via_err *err)
 {
     uint64_t half = round_up(m->rings.len + (m->own.len - m->rings.len) / 2, PAGE);
-    int r = share_direct(m, err);
+    int r = via_drive_memory_direct(m, err);
     if (r)
         return r;
     m->bank[0] = (struct via_bank){PHYS_OWN, PHYS_OWN + half - 1, BUS_LOW};
@@ -72,16 +72,21 @@ static int stay(struct via_drive_memory *m, uint64_t iova, uint8_t *ptr, size_t 
     return 0;
 }
 
-static int make_slots(struct via_drive_memory *m, size_t rings, struct via_err *err)
+int via_drive_memory_slots(struct via_drive_memory *m, uint8_t *ptr, size_t len, struct via_err *err)
 {
-    size_t slots = (m->pool.len - rings) / VIA_POOL_SLOT, words = (slots + 63) / 64;
+    size_t slots = len / VIA_POOL_SLOT, words = (slots + 63) / 64;
     m->slot_map = calloc(words, sizeof(*m->slot_map));
     if (!m->slot_map)
         return via_err_set(err, -VIA_ENOMEM, "no memory for a pool of %zu slots", slots);
-    if (via_pool_init(&m->slots, m->lasting, m->pool.ptr + rings, slots * VIA_POOL_SLOT, m->slot_map, words))
-        return via_err_set(err, -VIA_EINVAL, "a pool of %zu bytes can't be made; choose --pool-size in whole MiB", m->pool.len);
-    m->rings = (struct via_arena){m->pool.ptr, rings, 0};
+    if (via_pool_init(&m->slots, m->lasting, ptr, slots * VIA_POOL_SLOT, m->slot_map, words))
+        return via_err_set(err, -VIA_EINVAL, "a pool of %zu bytes can't be made; choose --pool-size in whole MiB", len);
     return 0;
+}
+
+static int make_slots(struct via_drive_memory *m, size_t rings, struct via_err *err)
+{
+    m->rings = (struct via_arena){m->pool.ptr, rings, 0};
+    return via_drive_memory_slots(m, m->pool.ptr + rings, m->pool.len - rings, err);
 }
 
 static int open_pool(struct via_drive_memory *m, uint64_t phys, struct via_err *err)
@@ -109,7 +114,7 @@ static int share_pool(struct via_drive_memory *m, size_t rings, uint64_t iova, s
 /* The driver's memory and a pool behind it. */
 static int share_both(struct via_drive_memory *m, size_t rings, uint64_t iova, struct via_err *err)
 {
-    int r = share_direct(m, err);
+    int r = via_drive_memory_direct(m, err);
     if (!r)
         r = open_pool(m, PHYS_OWN + m->own.len, err);
     if (r)
@@ -129,6 +134,8 @@ static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
 {
     if (getrandom(m->canary, sizeof(m->canary), 0) != sizeof(m->canary))
         return via_err_set(err, -VIA_EIO, "getrandom: %s", strerror(errno));
+    if (m->how == VIA_DRIVE_TURN)
+        return 0; /* once it is known what else needs room */
     uint8_t *secret = via_arena_take(&m->priv, SECRET);
     for (size_t i = 0; i < SECRET; i += VIA_DRIVE_CANARY)
         memcpy(secret + i, m->canary[0], VIA_DRIVE_CANARY);
@@ -140,6 +147,10 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
     size_t rings = round_up(need->rings, PAGE), own = need->priv + via_arena_room(SECRET);
     bool pool = via_drive_pooled(how);
     *m = (struct via_drive_memory){.how = how, .own.fd = -1, .pool.fd = -1, .other.fd = -1};
+    if (how == VIA_DRIVE_TURN) {
+        int opened = via_drive_guest_open(m, need, err);
+        return opened ? opened : fill_secrets(m, err);
+    }
     int r = via_memory_create(&m->own, "viaduct-driver", round_up(own + (pool ? 0 : rings + PAGE), PAGE), err);
     if (r)
         return r;
@@ -149,7 +160,7 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
         r = via_drive_bounced(how) ? share_pool(m, rings, need->stay, err) : share_both(m, rings, need->stay, err);
     } else {
         m->rings = (struct via_arena){via_arena_take(&m->priv, rings), rings, 0};
-        r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : share_direct(m, err);
+        r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : via_drive_memory_direct(m, err);
         if (!r && via_drive_mapped(how))
             r = stay(m, need->stay, m->rings.ptr, rings, err);
     }
@@ -159,6 +170,7 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
 void via_drive_memory_close(struct via_drive_memory *m)
 {
     struct via_memory *all[] = {&m->own, &m->pool, &m->other};
+    via_drive_guest_close(m);
     for (unsigned i = 0; i < via_array_len(all); i++)
         if (all[i]->ptr)
             via_memory_destroy(all[i]);

@@ -8,8 +8,11 @@
 #include <viaduct/domain.h>
 #include <viaduct/driver.h>
 #include <viaduct/policy.h>
+#include <viaduct/private.h>
+#include <viaduct/turn.h>
 
 #include "latency.h"
+#include "search.h"
 
 #define VIA_DRIVE_CANARY 32u /* bytes */
 #define VIA_DRIVE_QUEUES 16u
@@ -30,6 +33,7 @@ enum via_drive_dma {
     VIA_DRIVE_DIRECT,
     VIA_DRIVE_WINDOW,
     VIA_DRIVE_BOUNCE,
+    VIA_DRIVE_TURN,         /* direct or bounce: the command secure turns from one to the other */
     VIA_DRIVE_BOUNCE_IOMMU, /* translated from here on; the pool is all that is mapped, for good */
     VIA_DRIVE_IDENTITY,
     VIA_DRIVE_IOMMU_STRICT,
@@ -42,13 +46,16 @@ static inline bool via_drive_translated(enum via_drive_dma how) { return how >= 
 static inline bool via_drive_hybrid(enum via_drive_dma how) { return how == VIA_DRIVE_HYBRID_STRICT || how == VIA_DRIVE_HYBRID_LAZY; }
 /* The back-end is given a pool and nothing else. */
 static inline bool via_drive_bounced(enum via_drive_dma how) { return how == VIA_DRIVE_BOUNCE || how == VIA_DRIVE_BOUNCE_IOMMU; }
-static inline bool via_drive_pooled(enum via_drive_dma how) { return via_drive_bounced(how) || via_drive_hybrid(how); }
+static inline bool via_drive_pooled(enum via_drive_dma how)
+{
+    return via_drive_bounced(how) || how == VIA_DRIVE_TURN || via_drive_hybrid(how);
+}
 /* Its addresses change from request to request. */
 static inline bool via_drive_mapped(enum via_drive_dma how) { return how > VIA_DRIVE_IDENTITY; }
 const char *via_drive_dma_name(enum via_drive_dma); /* drive_report.c: as --dma has it */
 
 struct via_drive_mix {
-    bool random;
+    bool given, random;
     unsigned read_percent;
 };
 
@@ -68,8 +75,9 @@ struct via_drive_opts {
     bool check, poll, progress, verify;
     bool push; /* translations are sent when they are made, not when the back-end asks */
     uint64_t pool_size;
-    uint32_t threshold;  /* hybrid: bytes of a buffer from which on it is mapped */
-    uint32_t block_size; /* 0: the command's own choice */
+    uint64_t memory_size; /* of a guest that turns secure; bytes */
+    uint32_t threshold;   /* hybrid: bytes of a buffer from which on it is mapped */
+    uint32_t block_size;  /* 0: the command's own choice */
     unsigned queues, queue_size, depth;
     unsigned probe; /* small reads between guard bytes, after the command */
     struct via_drive_mix mix;
@@ -87,11 +95,22 @@ struct via_arena { /* a piece of memory that is handed out once */
     size_t len, used;
 };
 
+/* A guest's memory: rings, the slots of a pool in reserve, and its own, which turns. */
+struct via_drive_guest {
+    struct via_private mem;
+    uint32_t *lease;
+    uint8_t *scratch;
+    struct via_turn turn;
+    struct via_span kept[VIA_SEARCH_MEANT]; /* rings, slots */
+    struct via_span secret, written;        /* memory that no request uses: since the beginning; what is written while it is secure */
+};
+
 struct via_drive_memory {
     enum via_drive_dma how;
-    struct via_memory own;   /* the driver's memory: buffers, secrets. Shared in all modes but bounce */
-    struct via_memory pool;  /* rings, indirect tables and the slots; where there is a pool */
-    struct via_memory other; /* the neighbour's own pool; bounce mode without a global pool */
+    struct via_drive_guest guest; /* where it turns; own is its memory */
+    struct via_memory own;        /* the driver's memory: buffers, secrets. Shared in all modes but bounce */
+    struct via_memory pool;       /* rings, indirect tables and the slots; where there is a pool */
+    struct via_memory other;      /* the neighbour's own pool; bounce mode without a global pool */
     struct via_arena priv, rings;
     struct via_phys_range range[2];
     struct via_direct direct;
@@ -112,9 +131,14 @@ struct via_drive_memory {
 struct via_drive_need { /* bytes */
     size_t priv, rings, slots;
     uint64_t stay; /* where addresses change: the first of those that don't */
+    size_t guest;  /* of a guest's memory at least */
 };
 
 VIA_MUST_USE int via_drive_memory_open(struct via_drive_memory *, enum via_drive_dma, const struct via_drive_need *, struct via_err *err);
+/* The driver's memory as one region that the back-end is given. */
+VIA_MUST_USE int via_drive_memory_direct(struct via_drive_memory *, struct via_err *err);
+/* A pool in len bytes of the driver's memory from ptr on. */
+VIA_MUST_USE int via_drive_memory_slots(struct via_drive_memory *, uint8_t *ptr, size_t len, struct via_err *err);
 void via_drive_memory_close(struct via_drive_memory *);
 /* Zeroed, aligned to 64 bytes or, from a page on, to a page. The needs were summed up before: running out is our mistake. */
 void *via_arena_take(struct via_arena *, size_t len);
@@ -134,6 +158,17 @@ VIA_MUST_USE int via_drive_policy_choose(struct via_drive *);
 VIA_MUST_USE int via_drive_policy_check(struct via_drive *, uint64_t last);
 struct json_object *via_drive_policy_json(const struct via_drive *);
 void via_drive_policy_show(const struct via_drive *, FILE *to);
+
+/* ------------------------------------------------------------------ drive_guest.c: memory of a guest that turns secure */
+
+VIA_MUST_USE int via_drive_guest_open(struct via_drive_memory *, const struct via_drive_need *, struct via_err *err);
+void via_drive_guest_close(struct via_drive_memory *);
+/* What is left of the arena, full of the first canary. */
+void via_drive_guest_fill(struct via_drive_memory *);
+/* The last of it gets the second canary instead. */
+void via_drive_guest_write(struct via_drive_memory *);
+/* Bytes of these that are not as they were written. */
+uint64_t via_drive_guest_damaged(const struct via_drive_memory *);
 
 /* ------------------------------------------------------------------ drive_domain.c: an IOMMU of ours before the back-end */
 
@@ -196,6 +231,7 @@ struct via_drive_queue {
     void *driver_storage;
     struct via_blk_wire *wire;
     struct via_bounce bounce;
+    struct via_turn_dma turn;
     struct via_drive_iommu iommu;
     struct via_check check;
     struct via_check_entry *entry;
@@ -203,6 +239,50 @@ struct via_drive_queue {
     int kick, call;
     bool running;
 };
+
+/* ------------------------------------------------------------------ drive_search.c: an attack, by a process that has a descriptor */
+
+struct via_drive_search {
+    pid_t pid;     /* 0: none runs */
+    int out;       /* its answer comes from there */
+    unsigned have; /* bytes of it */
+    struct via_search_result answer;
+};
+/* Look through the guest's shared memory for canaries and for bytes of its own; `scribble`: then write there. */
+VIA_MUST_USE int via_drive_search_begin(struct via_drive_search *, struct via_drive_memory *, bool scribble, struct via_err *err);
+/* 1: *out is its answer. 0: it is not done yet. Never waits. */
+VIA_MUST_USE int via_drive_search_poll(struct via_drive_search *, struct via_search_result *out, struct via_err *err);
+void via_drive_search_end(struct via_drive_search *); /* whatever it is doing */
+
+/* ------------------------------------------------------------------ drive_secure.c: the command secure */
+
+enum via_drive_phase { VIA_PHASE_OPEN, VIA_PHASE_SECURE, VIA_PHASE_AGAIN, VIA_PHASES };
+
+struct via_drive_secure {
+    enum via_drive_phase phase;
+    bool turning; /* to this phase: not all pages are there yet */
+    bool searching;
+    bool over, pool_returned;
+    uint64_t begun_ns, begun_ops; /* this phase's */
+    uint64_t moved_ns;            /* when a page was last carried */
+    size_t left;                  /* pages, as of then */
+    struct via_drive_search search;
+    struct {
+        uint64_t ops, turning_ops;
+        uint64_t switch_ns; /* from begin to done */
+        size_t leased;
+        struct via_search_result result;
+    } was[VIA_PHASES];
+    uint64_t pages, kept, conversions; /* for the report, when memory is gone */
+    uint64_t damaged;                  /* bytes of the guest's that changed under it */
+    struct via_turn_stats turned;
+};
+VIA_MUST_USE int via_drive_secure_begin(struct via_drive *);
+/* Between two looks at the queues: carry some pages, see to the attack, go on to the next phase. */
+VIA_MUST_USE int via_drive_secure_step(struct via_drive *);
+VIA_MUST_USE int via_drive_secure_judge(struct via_drive *);         /* after the command's I/O */
+struct json_object *via_drive_secure_json(const struct via_drive *); /* drive_secure_report.c */
+void via_drive_secure_text(const struct via_drive *);
 
 struct via_drive {
     struct via_drive_opts opts;
@@ -219,6 +299,7 @@ struct via_drive {
     struct via_plan plan; /* opts.wish.automatic */
     struct via_drive_memory mem;
     struct via_drive_domain domain;
+    struct via_drive_secure secure;
     struct via_drive_queue queue[VIA_DRIVE_QUEUES];
     struct via_neighbour *neighbour; /* NULL: none */
     struct via_drive_io *ios;
@@ -229,6 +310,8 @@ struct via_drive {
     uint64_t begun, ended; /* of the command's I/O */
     uint64_t ops, bytes;   /* of the command's I/O */
     uint64_t moved;        /* bytes of data that came or went, whatever for */
+    uint64_t verified;     /* blocks that were read and are as they were written */
+    uint64_t lost;         /* requests that never ended */
     uint64_t eagain, misuses, sleeps;
     uint64_t shown; /* when progress was last shown */
     struct via_latency latency;

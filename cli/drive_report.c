@@ -17,10 +17,15 @@
 const char *via_drive_dma_name(enum via_drive_dma how)
 {
     static const char *const names[VIA_DRIVE_DMAS] = {
-        [VIA_DRIVE_DIRECT] = "direct",           [VIA_DRIVE_WINDOW] = "window",
-        [VIA_DRIVE_BOUNCE] = "bounce",           [VIA_DRIVE_BOUNCE_IOMMU] = "bounce-iommu",
-        [VIA_DRIVE_IDENTITY] = "identity",       [VIA_DRIVE_IOMMU_STRICT] = "iommu-strict",
-        [VIA_DRIVE_IOMMU_LAZY] = "iommu-lazy",   [VIA_DRIVE_HYBRID_STRICT] = "hybrid-strict",
+        [VIA_DRIVE_DIRECT] = "direct",
+        [VIA_DRIVE_WINDOW] = "window",
+        [VIA_DRIVE_BOUNCE] = "bounce",
+        [VIA_DRIVE_BOUNCE_IOMMU] = "bounce-iommu",
+        [VIA_DRIVE_TURN] = "turn",
+        [VIA_DRIVE_IDENTITY] = "identity",
+        [VIA_DRIVE_IOMMU_STRICT] = "iommu-strict",
+        [VIA_DRIVE_IOMMU_LAZY] = "iommu-lazy",
+        [VIA_DRIVE_HYBRID_STRICT] = "hybrid-strict",
         [VIA_DRIVE_HYBRID_LAZY] = "hybrid-lazy",
     };
     return names[how];
@@ -176,6 +181,7 @@ static struct json_object *report_json(const struct via_drive *d, bool ok)
     put(o, "isolation", json_object_new_string(isolation(d)));
     put(o, "translation", via_drive_translated(d->opts.dma) ? translation_json(d) : NULL);
     put(o, "reach", d->reach.known ? reach_json(d) : NULL);
+    put(o, "secure", d->opts.dma == VIA_DRIVE_TURN ? via_drive_secure_json(d) : NULL);
     put(o, "probe", d->opts.probe ? probe_json(d) : NULL);
     put(o, "misuses", d->opts.check ? json_object_new_uint64(d->misuses) : NULL);
     return o;
@@ -211,6 +217,8 @@ static void report_text(const struct via_drive *d)
                 " flushes; %s: the back-end has descriptors for %s\n",
                 d->asked.misses, d->asked.updates, d->asked.invalidates, d->asked.flushes, isolation(d),
                 via_drive_bounced(d->opts.dma) ? "the pool alone" : "all of this memory");
+    if (d->opts.dma == VIA_DRIVE_TURN)
+        via_drive_secure_text(d);
     if (d->reach.known)
         fprintf(to,
                 "reach: process %d can get at %" PRIu64 " of %" PRIu64 " KiB of the driver's memory, and at %" PRIu64 " KiB of the pool\n",

@@ -13,6 +13,7 @@ static const struct {
     {"drive", via_cmd_drive, "do I/O to a vhost-user block back-end, in any dma strategy"},
     {"explain", via_cmd_explain, "tell which way virtio devices' data takes to memory, and what is wrong with it"},
     {"guard", via_cmd_guard, "keep a guest's memory from vhost-user back-ends"},
+    {"search", via_cmd_search, NULL}, /* drive's own */
     {NULL, NULL, NULL},
 };
 
@@ -20,7 +21,8 @@ static int usage(FILE *to)
 {
     fputs("usage: viaduct COMMAND [OPTION...]\n\n", to);
     for (size_t i = 0; commands[i].name; i++)
-        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].what);
+        if (commands[i].what)
+            fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].what);
     fputs("\n`viaduct COMMAND --help` tells its options.\n", to);
     return to == stdout ? 0 : 2;
 }
