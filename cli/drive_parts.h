@@ -265,11 +265,13 @@ struct via_drive_secure {
     bool over, pool_returned;
     uint64_t begun_ns, begun_ops; /* this phase's */
     uint64_t moved_ns;            /* when a page was last carried */
+    uint64_t carried_ns;          /* when that was last tried */
     size_t left;                  /* pages, as of then */
     struct via_drive_search search;
     struct {
         uint64_t ops, turning_ops;
-        uint64_t switch_ns; /* from begin to done */
+        uint64_t switch_ns;   /* from begin to done */
+        uint64_t carrying_ns; /* of it, processor time that pages took and not I/O */
         size_t leased;
         struct via_search_result result;
     } was[VIA_PHASES];

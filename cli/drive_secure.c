@@ -9,7 +9,8 @@
 #include "drive_parts.h"
 
 #define PAGES_A_STEP 64u
-#define STEPS_NS UINT64_C(1000000) /* then the queues are looked at again */
+#define LEAST_NS UINT64_C(1000000) /* pages and I/O get equal shares of the time, pages no less than this at once, */
+#define MOST_NS UINT64_C(10000000) /* and no more than that */
 
 static void enter(struct via_drive *d, enum via_drive_phase phase)
 {
@@ -29,6 +30,13 @@ int via_drive_secure_begin(struct via_drive *d)
 
 /* ------------------------------------------------------------------ from one to the other */
 
+static uint64_t processor_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
 static void turn(struct via_drive *d, enum via_drive_phase to)
 {
     struct via_drive_secure *s = &d->secure;
@@ -36,6 +44,7 @@ static void turn(struct via_drive *d, enum via_drive_phase to)
     enter(d, to);
     via_turn_begin(t, to == VIA_PHASE_SECURE);
     s->turning = true;
+    s->carried_ns = s->begun_ns;
     s->left = t->left;
     s->was[to].leased = t->stats.leased;
 }
@@ -44,13 +53,16 @@ static int carry(struct via_drive *d)
 {
     struct via_drive_secure *s = &d->secure;
     struct via_turn *t = &d->mem.guest.turn;
-    uint64_t begun = via_drive_clock(), now;
+    uint64_t begun = via_drive_clock(), used = processor_ns(), now;
+    uint64_t share = begun - s->carried_ns < LEAST_NS ? LEAST_NS : via_min64(begun - s->carried_ns, MOST_NS);
     size_t left = s->left, was;
     do {
         was = left;
         left = via_turn_step(t, PAGES_A_STEP);
         now = via_drive_clock();
-    } while (left && left < was && now - begun < STEPS_NS);
+    } while (left && left < was && now - begun < share);
+    s->carried_ns = now;
+    s->was[s->phase].carrying_ns += processor_ns() - used;
     if (left < s->left)
         s->moved_ns = now;
     s->left = left;

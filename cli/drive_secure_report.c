@@ -40,6 +40,8 @@ struct json_object *via_drive_secure_json(const struct via_drive *d)
     put_u64(o, "lost", d->lost);
     put_ms(o, "secure_switch_ms", s->was[VIA_PHASE_SECURE].switch_ns);
     put_ms(o, "open_switch_ms", s->was[VIA_PHASE_AGAIN].switch_ns);
+    put_ms(o, "secure_carrying_ms", s->was[VIA_PHASE_SECURE].carrying_ns);
+    put_ms(o, "open_carrying_ms", s->was[VIA_PHASE_AGAIN].carrying_ns);
     put_u64(o, "requests_while_turning_secure", s->was[VIA_PHASE_SECURE].turning_ops);
     put_u64(o, "requests_while_turning_open", s->was[VIA_PHASE_AGAIN].turning_ops);
     put_u64(o, "pages_secured", s->turned.secured);

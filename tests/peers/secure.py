@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""A guest turns secure in the middle of verified I/O with a back-end that we did not write and that knows nothing of such guests, and back."""
+"""A guest turns secure in the middle of verified I/O, and back, with a back-end that knows nothing of such guests."""
 import json
 
 from disk import Disk
