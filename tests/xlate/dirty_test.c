@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The dirty log: each bit where it belongs, none beside it, none outside, and none lost to somebody who clears meanwhile. */
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include <tap.h>
@@ -164,5 +165,37 @@ static void no_mark_is_lost(void)
     CHECK_EQ(pass(), 0);
 }
 
+#define BIG (32u << 10)
+
+static uint8_t big[BIG];
+static struct via_dirty shared;
+static _Atomic unsigned at_byte[2];
+
+static void *mark_half(void *arg)
+{
+    unsigned me = arg != NULL;
+    for (unsigned i = 0; i < BIG; i++) {
+        for (at_byte[me] = i; at_byte[1 - me] < i;)
+            sched_yield();
+        for (uint64_t page = me; page < 8; page += 2)
+            via_dirty_mark(&shared, (via_gpa){(i * UINT64_C(8) + page) * PAGE}, 1);
+    }
+    at_byte[me] = BIG;
+    return NULL;
+}
+
+/* Byte by byte, two devices are at the same one, and each bit is set once. */
+static void no_mark_is_lost_to_another(void)
+{
+    pthread_t thread[2];
+    via_dirty_init(&shared, &map, big, BIG);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK(pthread_create(&thread[i], NULL, mark_half, i ? big : NULL) == 0);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+    for (unsigned i = 0; i < BIG; i++)
+        CHECK_EQ(big[i], 0xff);
+}
+
 TAP_MAIN(TEST(every_range_of_pages), TEST(nothing_outside), TEST(spans_are_found_by_where_they_are), TEST(a_span_crosses_regions),
-         TEST(all_of_it), TEST(no_mark_is_lost))
+         TEST(all_of_it), TEST(no_mark_is_lost), TEST(no_mark_is_lost_to_another))
