@@ -74,7 +74,10 @@ void via_record_file(struct via_sys *s, const char *path, const char *data, size
         return;
     int dir = parent_of(s, path, &last);
     int fd = dir < 0 ? -1 : open_below(dir, last, O_WRONLY | O_CREAT | O_TRUNC);
-    if (fd < 0 || write(fd, data, len) != (ssize_t)len)
+    ssize_t put = fd < 0 ? -1 : write(fd, data, len);
+    if (put >= 0 && (size_t)put < len)
+        errno = ENOSPC;
+    if (put < 0 || (size_t)put < len)
         failed(s, path);
     if (fd >= 0)
         close(fd);

@@ -240,7 +240,10 @@ int via_sys_link(struct via_sys *s, const char *path, char *to)
     snprintf(dir, sizeof(dir), "%s", path);
     via_sys_parent(dir);
     via_record_link(s, path, way);
-    return walk(to, dir, way);
+    r = walk(to, dir, way);
+    if (r < 0)
+        via_sys_note(s, path, "where a link leads", "leads too far");
+    return r;
 }
 
 static int by_name(const void *a, const void *b) { return strverscmp(*(char *const *)a, *(char *const *)b); }

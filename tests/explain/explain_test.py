@@ -30,7 +30,8 @@ def check(truth, what):
 
 
 def explain(*words, status=0, **more):
-    done = subprocess.run([VIADUCT, "explain", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False, **more)
+    done = subprocess.run([VIADUCT, "explain", *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False,
+                          **more)
     said = done.stderr.decode()
     check(done.returncode == status, "explain %s: status %d, wanted %d: %s" % (" ".join(words), done.returncode, status, said))
     return done.stdout.decode("ascii"), said
@@ -102,7 +103,7 @@ def no_room(folder):
         tree.unpack(f.read(), folder)
     text, said = explain("--root", folder, "--record", folder + ".copy", status=1, restore_signals=False,
                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16)))
-    check("can't write the copy of '/" in said and "File too large" in said, "no clear error: " + said)
+    check("can't write the copy of '/" in said and "No space left" in said, "no clear error: " + said)
     same(text, os.path.join(TREES, "qemu-lazy.txt"))
 
 

@@ -114,7 +114,8 @@ def wrong_contents(rig):
     """Files that are empty, too long, or not what they should be."""
     features = DEVICE + "/features"
     for data, why in ((b"", "no string of"), (b"01" * 20, "no string of"), (b"2" * 64, "no string of"), (b"0" * 63 + b"\0", "no string of"),
-                      (b"\xff\x1b[2J" * 20, "no line of text"), (b"0" * 64 + b"\n0", "no line of text")):
+                      (b"\xff\x1b[2J" * 20, "no line of text"), (b"0" * 64 + b"\n0", "no line of text"),
+                      (b"0" * 64 + b"\x001", "no line of text")):
         rig.put(features, data)
         check(first(rig.lost(DEVICE if "string" in why else features, why))["features"] is None, "features of %r" % data)
     rig.put(features, b"0" * 300 + b"1\n")
@@ -158,6 +159,8 @@ def links(rig):
     check(first(rig.lost("base" if rig.base.endswith("base") else rig.base[1:], "is not there"))["name"] == "virtio0", "the name")
     rig.link(LINK, "a/" * 600)
     rig.lost(LINK, "leads too far")
+    rig.link(LINK, "b" * 250 + "/" + "b" * 245)
+    rig.lost(LINK, "leads too far")
     rig.link(LINK, "../../../../../../../..")
     rig.report()
     rig.link(LINK, "\x1b[2J")
@@ -192,6 +195,14 @@ def many_devices(rig):
     rig.report()
 
 
+def many_losses(rig):
+    """More that could not be read than is told one by one."""
+    for n in range(70):
+        os.symlink("../../../devices/none%d" % n, rig.at("sys/bus/virtio/devices/virtio%d" % (n + 10)))
+    report = rig.report()
+    check(len(report["not_read"]) == 64 and report["not_read_more"] > 6 and len(report["devices"]) == 72, "%d" % report["not_read_more"])
+
+
 def no_list(rig):
     """Where the bus itself is broken there is no answer, but an error."""
     rig.put("sys/bus/virtio/devices", b"")
@@ -210,13 +221,24 @@ def recording(rig):
         rig.link(DEVICE + "/driver", to)
         rig.explain("--record", out)
         check(not os.listdir(victim), "something was written outside")
-    # a device whose directory is at the same time a link that is recorded
+    # another device's directory is reached by a link that was recorded before it
     shutil.rmtree(out, ignore_errors=True)
-    rig.link(LINK, victim)
-    shutil.copytree(rig.at(DEVICE), os.path.join(rig.root, victim[1:]), symlinks=True)
-    rig.link(os.path.dirname(victim)[1:] + "/iommu_group", victim)
-    rig.explain("--record", out)
+    rig.link(LINK, "../../../" + DEVICE[4:])
+    rig.link(PARENT + "/iommu_group", victim)
+    shutil.copytree(rig.at(DEVICE), os.path.join(rig.root, victim[1:], "x"), symlinks=True)
+    rig.link("sys/bus/virtio/devices/virtio1", "../../../" + PARENT[4:] + "/iommu_group/x")
+    report = json.loads(rig.explain("--record", out, "--json", status=1))
     check(not os.listdir(victim), "something was written outside")
+    check(report["devices"][1]["features"], "the way inside the tree was not taken")
+
+
+def log_without_end(rig):
+    """What is kept of a log is what was there, and no newline more."""
+    out = os.path.join(rig.base, "out")
+    rig.put("dev/kmsg", b"5,0,0,-;by somebody\n6,1,2,-;else\n4,2,3,-;software IO TLB: No low mem")
+    rig.explain("--record", out)
+    with open(out + "/dev/kmsg", "rb") as f:
+        check(f.read() == b"5,0,0,-;\n4,2,3,-;software IO TLB: No low mem", "the log is another")
 
 
 def configurations(rig):
@@ -276,8 +298,9 @@ def mutants(rig):
 
 
 CASES = ((wrong_kinds, "qemu-lazy"), (wrong_contents, "qemu-lazy"), (big_files, "qemu-lazy"), (links, "qemu-lazy"),
-         (absolute_links, "qemu-lazy"), (copied_without_links, "qemu-lazy"), (many_devices, "qemu-lazy"), (no_list, "qemu-lazy"),
-         (recording, "qemu-lazy"), (configurations, "qemu-lazy"), (device_trees, "arm64-restricted"), (mutants, "qemu-lazy"))
+         (absolute_links, "qemu-lazy"), (copied_without_links, "qemu-lazy"), (many_devices, "qemu-lazy"), (many_losses, "qemu-lazy"),
+         (no_list, "qemu-lazy"), (recording, "qemu-lazy"), (log_without_end, "qemu-lazy"),
+         (configurations, "qemu-lazy"), (device_trees, "arm64-restricted"), (mutants, "qemu-lazy"))
 
 
 def main():

@@ -4,8 +4,8 @@
 
 usage: tree.py pack DIR > NAME.tree, tree.py unpack NAME.tree DIR
 
-A line is `PATH/` for an empty directory, `PATH -> TARGET` for a link, `PATH = "TEXT"` with JSON's escapes, `PATH = bytes LENGTH OFFSET:HEX...`
-for what is no text and zero elsewhere, or begins with # and says where the tree comes from.
+A line is `PATH/` for an empty directory, `PATH -> TARGET` for a link, `PATH = "TEXT"` with JSON's escapes, `PATH = bytes LENGTH
+OFFSET:HEX...` for what is no text and zero elsewhere, or begins with # and says where the tree comes from.
 """
 import json
 import os
