@@ -7,6 +7,7 @@ usage: explain_test.py VIADUCT [--write], which writes down what it says now, to
 import glob
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tree
 
 VIADUCT = os.path.abspath(sys.argv[1])
 TREES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "trees")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATIENCE = 60
 SECRET = "hunter2"  # a word of a command line that is nobody's business
 
@@ -107,9 +109,22 @@ def no_room(folder):
     same(text, os.path.join(TREES, "qemu-lazy.txt"))
 
 
+def documented(_):
+    """docs/explain.md lists each finding with its severity, and no other."""
+    with open(os.path.join(ROOT, "cli", "explain_findings.c"), encoding="ascii") as f:
+        code = f.read()
+    with open(os.path.join(ROOT, "docs", "explain.md"), encoding="utf-8") as f:
+        rows = re.findall(r"^\| ([^|]*) \| (critical|warning|notice) \|", f.read(), re.M)
+    told = {(name, severity) for names, severity in rows for name in re.findall(r"`([\w-]+)`", names)}
+    there = {(name, severity.lower()) for name, severity in re.findall(r'\{"([\w-]+)",\s*VIA_SEVERITY_(\w+)', code)}
+    there |= {("pool-full", "critical"), ("pool-was-full", "critical"), ("pool-near-full", "warning")} # of no device
+    check(len(there) > 20 and all('"%s"' % name in code for name, _ in there), "the findings are written otherwise")
+    check(told == there, "%s" % sorted(told ^ there))
+
+
 def main():
     names = sorted(os.path.basename(path)[:-5] for path in glob.glob(TREES + "/*.tree"))
-    tests = [(name, lambda folder, name=name: machine(name, folder)) for name in names] + [("misuse", misuse), ("no room", no_room)]
+    tests = [(name, lambda folder, name=name: machine(name, folder)) for name in names] + [("misuse", misuse), ("no room", no_room), ("documented", documented)]
     print("TAP version 13\n1..%d" % len(tests))
     bad = 0
     for n, (name, run) in enumerate(tests, 1):

@@ -129,6 +129,19 @@ def wrong_contents(rig):
         rig.lost(PARENT if "64" in why else path, why)
 
 
+def shared_files(rig):
+    """What all devices depend on, in other orders than expected, and with bytes that a terminal obeys."""
+    rig.put("proc/cmdline", b"quiet\tswiotlb=\x1b[2J,force iommu=\xff\n")
+    rig.put("proc/iomem", b"100000000-13fffffff : System RAM\n  0-ffffffffffff : System RAM\n00100000-7fffffff : System RAM\n"
+                          b"9-8 : System RAM\n")
+    system = rig.report()["system"]
+    check(system["command_line"] == "swiotlb=?[2J,force iommu=?" and system["swiotlb_force"], "%s" % system)
+    check(system["memory_last"] == 0x13fffffff, "memory ends at %s" % system["memory_last"])
+    rig.put("proc/cpuinfo", b"vendor_id\t: Genuine\x1b\nflags\t: xhypervisor tdx_guestx sevx\n")
+    system = rig.report()["system"]
+    check(system["guest"] is not True and not system["protected"], "%s" % system)
+
+
 def big_files(rig):
     """Those that are read in part are read in part, and no faster is memory used up."""
     line = b"6,7,8,-;swiotlb buffer is full (sz: 1 bytes)\n"
@@ -297,7 +310,8 @@ def mutants(rig):
             raise Wrong("mutant %d (%s): %s" % (n, done, e)) from e
 
 
-CASES = ((wrong_kinds, "qemu-lazy"), (wrong_contents, "qemu-lazy"), (big_files, "qemu-lazy"), (links, "qemu-lazy"),
+CASES = ((wrong_kinds, "qemu-lazy"), (wrong_contents, "qemu-lazy"), (shared_files, "qemu-lazy"), (big_files, "qemu-lazy"),
+         (links, "qemu-lazy"),
          (absolute_links, "qemu-lazy"), (copied_without_links, "qemu-lazy"), (many_devices, "qemu-lazy"), (many_losses, "qemu-lazy"),
          (no_list, "qemu-lazy"), (recording, "qemu-lazy"), (log_without_end, "qemu-lazy"),
          (configurations, "qemu-lazy"), (device_trees, "arm64-restricted"), (mutants, "qemu-lazy"))
