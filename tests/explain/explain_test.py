@@ -124,7 +124,8 @@ def documented(_):
 
 def main():
     names = sorted(os.path.basename(path)[:-5] for path in glob.glob(TREES + "/*.tree"))
-    tests = [(name, lambda folder, name=name: machine(name, folder)) for name in names] + [("misuse", misuse), ("no room", no_room), ("documented", documented)]
+    tests = [(name, lambda folder, name=name: machine(name, folder)) for name in names]
+    tests += [("misuse", misuse), ("no room", no_room), ("documented", documented)]
     print("TAP version 13\n1..%d" % len(tests))
     bad = 0
     for n, (name, run) in enumerate(tests, 1):

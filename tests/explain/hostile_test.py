@@ -137,6 +137,15 @@ def shared_files(rig):
     system = rig.report()["system"]
     check(system["command_line"] == "swiotlb=?[2J,force iommu=?" and system["swiotlb_force"], "%s" % system)
     check(system["memory_last"] == 0x13fffffff, "memory ends at %s" % system["memory_last"])
+    for said, name in (("AMD SEV", "SEV"), ("AMD SEV SEV-ES", "SEV-ES"), ("AMD SEV SEV-ES SEV-SNP", "SEV-SNP"), ("Intel TDX", "TDX"),
+                       ("AMD SME", None)):
+        rig.put("dev/kmsg", b"5,0,0,-;Linux\n6,1,2,-;Memory Encryption Features active: %s\n" % said.encode())
+        system = rig.report()["system"]
+        check(system["protection"] == name and system["protected"] == (name is not None), "%s" % system)
+    rig.put("dev/kmsg", b"6,1,2,-;RME: Using RSI version 1.0\n")
+    check(rig.report()["system"]["protection"] == "CCA", "CCA was not seen")
+    rig.put("dev/kmsg", b"14,1,2,-;RME: Using RSI version 1.0\n")
+    check(rig.report()["system"]["protected"] is None, "a program's word was taken for the kernel's")
     rig.put("proc/cpuinfo", b"vendor_id\t: Genuine\x1b\nflags\t: xhypervisor tdx_guestx sevx\n")
     system = rig.report()["system"]
     check(system["guest"] is not True and not system["protected"], "%s" % system)
