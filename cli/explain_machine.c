@@ -44,17 +44,18 @@ static void keep_some(char *text, bool (*counts)(const char *))
 
 static void keep_words(char *text) { keep_some(text, word_counts); }
 
-/* The first processor's lines, its flags thinned. */
+/* The first processor's kind, and of its flags those that count. */
 static void keep_cpu(char *text)
 {
-    static const char *const lines[] = {"vendor_id", "CPU implementer", "cpu\t", "flags"};
+    static const char *const kinds[] = {"vendor_id", "CPU implementer", "cpu\t"};
     char vendor[VIA_WORD] = "", some[4096] = "", *save = NULL;
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        char *value = strchr(line, ':');
-        for (size_t i = 0; value && i < via_array_len(lines); i++)
-            if (!strncmp(line, lines[i], strlen(lines[i])) && !(i == 3 ? some : vendor)[0])
-                snprintf(i == 3 ? some : vendor, i == 3 ? sizeof(some) : sizeof(vendor), "%s%s", i == 3 ? "" : line,
-                         i == 3 ? value + 1 : "");
+        const char *value = strchr(line, ':');
+        if (value && !some[0] && !strncmp(line, "flags", 5))
+            snprintf(some, sizeof(some), "%s", value + 1);
+        for (size_t i = 0; value && !vendor[0] && i < via_array_len(kinds); i++)
+            if (!strncmp(line, kinds[i], strlen(kinds[i])))
+                snprintf(vendor, sizeof(vendor), "%s", line);
     }
     keep_some(some, flag_counts);
     for (char *c = vendor; *c; c++)
@@ -68,9 +69,12 @@ static void keep_memory(char *text)
 {
     char *to = text;
     for (char *line = text, *next; *line; line = next) {
-        next = line + strcspn(line, "\n");
-        next += *next == '\n';
-        bool ram = isxdigit((unsigned char)*line) && strstr(line, "System RAM") && strstr(line, "System RAM") < next;
+        size_t n = strcspn(line, "\n");
+        bool last = !line[n];
+        next = line + n + !last;
+        line[n] = 0; /* a line at a time, else a long text is searched as often as it has lines */
+        bool ram = isxdigit((unsigned char)*line) && strstr(line, "System RAM");
+        line[n] = last ? 0 : '\n';
         if (ram) {
             memmove(to, line, (size_t)(next - line));
             to += next - line;

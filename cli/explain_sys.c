@@ -16,12 +16,12 @@
 
 #include "explain_sys.h"
 
-/* In the root, by links that stay there. A kernel before 5.6 can't do that; the running system needs it only where links cross it. */
+/* In the root, by links that stay there. A kernel before 5.6 and some sandboxes don't do that; the running system doesn't need it. */
 static int open_in(const struct via_sys *s, const char *path, unsigned flags)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
     int fd = (int)syscall(SYS_openat2, s->root, path, &how, sizeof(how));
-    if (fd < 0 && errno == ENOSYS && s->live)
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM) && s->live)
         fd = openat(s->root, path, (int)flags | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }
@@ -66,7 +66,7 @@ int via_sys_open(struct via_sys *s, const char *root, const char *record, struct
     int fd = open_in(s, ".", O_PATH);
     if (fd < 0) {
         close(s->root);
-        return via_err_set(err, fd, "--root needs Linux 5.6 or newer: this one can't keep links inside '%s'", root);
+        return via_err_set(err, fd, "--root needs openat2, of Linux 5.6 or newer, to keep links inside '%s': %s", root, strerror(-fd));
     }
     close(fd);
     if (record)

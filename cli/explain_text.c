@@ -95,7 +95,7 @@ static void show_features(const struct via_vdev *d)
 
 static void show_plan(const struct via_vdev *d)
 {
-    char text[2048];
+    char text[4096];
     size_t n = 0;
     if (!d->planned)
         return;

@@ -158,8 +158,10 @@ def big_files(rig):
     with open(rig.remove("proc/iomem"), "wb") as f:
         f.truncate(1 << 40)
     rig.put("proc/cmdline", b"swiotlb=force " * 100000)
+    rig.lost("proc/iomem", "NUL")
+    rig.put("proc/iomem", b"0\n" * 1000000)
     rig.put("proc/cpuinfo", b"flags : hypervisor " + b"x" * (1 << 20))
-    report = rig.lost("proc/iomem", "NUL")
+    report = rig.report()
     check(report["system"]["swiotlb_force"] and report["system"]["guest"], "what was there was not read")
     check(any(f["id"] == "pool-was-full" for f in report["findings"]), "the log was not read")
 
