@@ -58,6 +58,12 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "                              randrw[:PERCENT of reads] (default: randread)\n"
                            "  --seconds=N | --ops=N       load: how long (default: 5 seconds)\n"
                            "  --verify                    load: blocks say which write they are, and are checked\n"
+                           "  --move-to=SOCKET[,all][,translated]\n"
+                           "                              move there in the middle of it all, and to the next of\n"
+                           "                              these, and back to the first SOCKET, and so on; all: the\n"
+                           "                              back-end there is given all of the driver's memory;\n"
+                           "                              translated: it is behind an IOMMU\n"
+                           "  --move-every=N              requests between two moves (default: 1000)\n"
                            "  --poll                      never sleep while requests are in flight\n"
                            "  --timeout=SECONDS           give up on a back-end that stays silent (default: 10)\n"
                            "\n"
@@ -91,6 +97,8 @@ enum {
     OPT_SECONDS,
     OPT_OPS,
     OPT_VERIFY,
+    OPT_MOVE_TO,
+    OPT_MOVE_EVERY,
     OPT_POLL,
     OPT_TIMEOUT,
     OPT_BACKEND_PID,
@@ -122,6 +130,8 @@ static const struct option options[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"ops", required_argument, NULL, OPT_OPS},
     {"verify", no_argument, NULL, OPT_VERIFY},
+    {"move-to", required_argument, NULL, OPT_MOVE_TO},
+    {"move-every", required_argument, NULL, OPT_MOVE_EVERY},
     {"poll", no_argument, NULL, OPT_POLL},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"backend-pid", required_argument, NULL, OPT_BACKEND_PID},
@@ -256,6 +266,31 @@ static int take_number(struct via_drive_opts *o, int c, const char *arg)
     }
 }
 
+/* SOCKET, and what is different there. */
+static int take_place(struct via_drive_opts *o, char *arg)
+{
+    struct via_drive_place p = {.socket = arg};
+    char *comma = strchr(arg, ',');
+    if (o->places == 0)
+        o->places = 1;
+    if (o->places == VIA_DRIVE_PLACES || !*arg || comma == arg)
+        return wrong("move-to", arg, "a socket's path, and no more than 15 of them");
+    while (comma) {
+        char *word = comma + 1;
+        *comma = '\0';
+        comma = strchr(word, ',');
+        size_t len = comma ? (size_t)(comma - word) : strlen(word);
+        if (len == 3 && !memcmp(word, "all", len))
+            p.all = true;
+        else if (len == 10 && !memcmp(word, "translated", len))
+            p.translated = true;
+        else
+            return wrong("move-to", word, "SOCKET, SOCKET,all, SOCKET,translated or SOCKET,all,translated");
+    }
+    o->place[o->places++] = p;
+    return 0;
+}
+
 static int take_seconds(struct via_drive_opts *o, const char *arg)
 {
     char *end;
@@ -263,7 +298,7 @@ static int take_seconds(struct via_drive_opts *o, const char *arg)
     return end != arg && !*end && o->seconds > 0 && o->seconds < 1e6 ? 0 : wrong("seconds", arg, "a number of seconds above 0");
 }
 
-static int take_option(struct via_drive_opts *o, int c, const char *arg)
+static int take_option(struct via_drive_opts *o, int c, char *arg)
 {
     switch (c) {
     case OPT_DMA:
@@ -280,6 +315,10 @@ static int take_option(struct via_drive_opts *o, int c, const char *arg)
         return mix_of(arg, &o->mix) ? 0 : wrong("mix", arg, "read, write, randread, randwrite, rw[:PERCENT] or randrw[:PERCENT]");
     case OPT_SECONDS:
         return take_seconds(o, arg);
+    case OPT_MOVE_TO:
+        return take_place(o, arg);
+    case OPT_MOVE_EVERY:
+        return number(arg, 1, UINT64_MAX, &o->move_every) ? 0 : wrong("move-every", arg, "a number of requests");
     case OPT_CHECK:
         o->check = true;
         return 0;
@@ -320,8 +359,9 @@ static int take_secure(struct via_drive_opts *o, bool secure)
         o->dma = o->dma != VIA_DRIVE_DMAS ? o->dma : VIA_DRIVE_BOUNCE;
         return o->memory_size ? usage("--memory-size belongs to the command secure", NULL) : 0;
     }
-    if (dma || o->global_pool || o->canary_out || o->probe)
-        return usage("secure turns from direct to a pool of its own and attacks itself: leave out --dma, --pool, --canary-out, --probe",
+    if (dma || o->global_pool || o->canary_out || o->probe || o->places)
+        return usage("secure turns from direct to a pool of its own and attacks itself: leave out --dma, --pool, --canary-out, --probe, "
+                     "--move-to",
                      NULL);
     o->dma = VIA_DRIVE_TURN;
     o->verify = true;
@@ -337,7 +377,7 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
     static const char *const with_file[] = {"out", "in", "verify"};
     if (n < 2)
         return usage("SOCKET and COMMAND are missing", NULL);
-    o->socket = word[0];
+    o->socket = o->place[0].socket = word[0];
     o->command = word[1];
     bool file = false;
     for (unsigned i = 0; i < via_array_len(with_file); i++)
@@ -362,6 +402,12 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         return usage("--dma=bounce-iommu maps a pool for this device alone: leave --pool=global out", NULL);
     if (o->depth > o->queue_size)
         return usage("--depth is more than --queue-size", NULL);
+    if (o->move_every && !o->places)
+        return usage("--move-every says how often, --move-to where to: it is missing", NULL);
+    if (o->places && o->wish.automatic)
+        return usage("--dma=auto goes by one back-end's features: with --move-to say which way it is to be", NULL);
+    if (!o->move_every)
+        o->move_every = 1000;
     if (load && !o->block_size)
         o->block_size = 4096;
     return 0;

@@ -10,16 +10,13 @@
 
 #include "drive_parts.h"
 
-#define WANT                                                                                                                               \
-    (VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ORDER_PLATFORM) |                  \
-     VIA_BIT(VIA_BLK_F_SIZE_MAX) | VIA_BIT(VIA_BLK_F_SEG_MAX) | VIA_BIT(VIA_BLK_F_RO) | VIA_BIT(VIA_BLK_F_BLK_SIZE) |                      \
-     VIA_BIT(VIA_BLK_F_FLUSH) | VIA_BIT(VIA_BLK_F_TOPOLOGY) | VIA_BIT(VIA_BLK_F_MQ) | VIA_BIT(VIA_BLK_F_DISCARD) |                         \
-     VIA_BIT(VIA_BLK_F_WRITE_ZEROES))
-#define WANT_PROTOCOL                                                                                                                      \
-    (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) |           \
-     VIA_BIT(VIA_VU_PF_STATUS))
-/* Up to what 5.2.4 has for write zeroes: older back-ends refuse to be asked for more than they know. */
-#define CONFIG_BYTES ((uint32_t)offsetof(struct via_blk_config, max_secure_erase_sectors))
+const uint64_t via_drive_want = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) |
+                                VIA_BIT(VIA_F_ORDER_PLATFORM) | VIA_BIT(VIA_BLK_F_SIZE_MAX) | VIA_BIT(VIA_BLK_F_SEG_MAX) |
+                                VIA_BIT(VIA_BLK_F_RO) | VIA_BIT(VIA_BLK_F_BLK_SIZE) | VIA_BIT(VIA_BLK_F_FLUSH) |
+                                VIA_BIT(VIA_BLK_F_TOPOLOGY) | VIA_BIT(VIA_BLK_F_MQ) | VIA_BIT(VIA_BLK_F_DISCARD) |
+                                VIA_BIT(VIA_BLK_F_WRITE_ZEROES);
+const uint64_t via_drive_want_protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_CONFIG) |
+                                         VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS);
 #define DATA_SEGS_MAX 1024u /* that we use of what the back-end takes */
 #define CHECK_ENTRIES 4096u
 #define IOVA_STAY (UINT64_C(1) << 32) /* where addresses change: those of rings and pool, which don't */
@@ -33,7 +30,7 @@ static int read_config(struct via_drive *d)
     struct via_blk_config *c = &d->config;
     if (!(d->end.client.front.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
         return via_err_set(&d->err, -VIA_ENOTSUP, "the back-end offers no configuration space, so the disk's size can't be known");
-    int r = via_client_config_get(&d->end.client, 0, c, CONFIG_BYTES, &d->err);
+    int r = via_client_config_get(&d->end.client, 0, c, VIA_DRIVE_CONFIG_BYTES, &d->err);
     if (r)
         return r;
     uint64_t sectors = via_le64_value(c->capacity);
@@ -66,7 +63,7 @@ static int negotiate(struct via_drive *d)
 {
     bool wished = d->opts.wish.automatic, translated = !wished && via_drive_translated(d->opts.dma);
     uint64_t access = VIA_BIT(VIA_F_ACCESS_PLATFORM), ask = VIA_BIT(VIA_VU_PF_BACKEND_REQ);
-    uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? access : 0), want = WANT, protocol = WANT_PROTOCOL;
+    uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? access : 0), want = via_drive_want, protocol = via_drive_want_protocol;
     if (wished && d->opts.wish.translated)
         want |= access; /* where it isn't offered, there are other ways */
     if (translated || want & access)
@@ -78,7 +75,7 @@ static int negotiate(struct via_drive *d)
     return r;
 }
 
-static void find_peer(struct via_drive *d)
+void via_drive_find_peer(struct via_drive *d)
 {
     struct ucred cred;
     socklen_t len = sizeof(cred);
@@ -94,7 +91,7 @@ int via_drive_connect(struct via_drive *d)
         return r;
     d->connected = true;
     d->end.client.timeout_ms = (int)d->opts.timeout * 1000;
-    find_peer(d);
+    via_drive_find_peer(d);
     r = negotiate(d);
     if (!r)
         r = via_client_status(&d->end.client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK, &d->err);
@@ -331,6 +328,7 @@ void via_drive_stop(struct via_drive *d)
     if (d->connected)
         via_client_close(&d->end.client);
     d->connected = false;
+    via_drive_move_close(d);
     for (unsigned i = 0; d->mem.own.ptr && i < d->opts.queues; i++)
         close_queue(d, &d->queue[i]);
     via_neighbour_close(d->neighbour);

@@ -85,6 +85,7 @@ static int reap(struct via_drive *d, unsigned index)
         io->result = done.result;
         io->written = done.written;
         d->inflight--;
+        d->move.answers++;
         d->last_end = d->now;
         d->moved += io->len;
         io->ended(d, io);
@@ -242,7 +243,14 @@ int via_drive_turn(struct via_drive *d)
     for (unsigned i = 0; i < d->opts.queues; i++)
         if (via_vq_publish(&d->queue[i].vq))
             via_event_signal(d->queue[i].kick);
-    int r = d->neighbour ? via_neighbour_step(d->neighbour, &d->err) : 0;
+    int r = d->opts.places ? via_drive_move(d) : 0;
+    if (r > 0) { /* there is no device now, but what the last one answered */
+        r = reap_all(d);
+        return r > 0 ? 0 : r;
+    }
+    if (r)
+        return r;
+    r = d->neighbour ? via_neighbour_step(d->neighbour, &d->err) : 0;
     if (!r && d->opts.dma == VIA_DRIVE_TURN) /* while requests are in flight */
         r = via_drive_secure_step(d);
     if (r)

@@ -17,6 +17,7 @@
 #define VIA_DRIVE_CANARY 32u /* bytes */
 #define VIA_DRIVE_QUEUES 16u
 #define VIA_DRIVE_PHYS UINT64_C(0x40000000) /* where the driver's memory lies in its own, made up, physical address space */
+#define VIA_DRIVE_PLACES 16u
 
 /* Nanoseconds, monotonic. */
 static inline uint64_t via_drive_clock(void)
@@ -67,6 +68,12 @@ struct via_drive_wish {    /* what --dma=auto goes by */
     uint64_t mask; /* the last address that the device can name */
 };
 
+struct via_drive_place { /* a host that the guest moves to */
+    char *socket;
+    bool all;        /* its back-end is given all of the driver's memory, a pool or not */
+    bool translated; /* it is behind an IOMMU that leaves addresses as they are */
+};
+
 struct via_drive_opts {
     const char *socket, *command, *file;
     enum via_drive_dma dma; /* with wish.automatic: known when features are negotiated */
@@ -85,6 +92,9 @@ struct via_drive_opts {
     double seconds;
     unsigned timeout; /* seconds without any answer */
     pid_t backend_pid;
+    struct via_drive_place place[VIA_DRIVE_PLACES]; /* the first is where it begins */
+    unsigned places;
+    uint64_t move_every; /* requests that end; 0: never */
     const char *canary_out, *json;
 };
 
@@ -286,6 +296,18 @@ VIA_MUST_USE int via_drive_secure_judge(struct via_drive *);         /* after th
 struct json_object *via_drive_secure_json(const struct via_drive *); /* drive_secure_report.c */
 void via_drive_secure_text(const struct via_drive *);
 
+struct via_drive_move {
+    bool away;                                 /* between two hosts: no device serves the queues */
+    unsigned at;                               /* place */
+    uint64_t answers, due;                     /* requests that ended so far, and how many are to until it moves on */
+    uint64_t moves, left_over, bytes, longest; /* so far; requests that the next device found; of the last state; ns without a device */
+    uint64_t left;                             /* when */
+    uint64_t features;                         /* accepted by the guest, whatever of it this place's back-end is told */
+    uint8_t *state;
+    size_t len;
+    struct via_drive_domain domain; /* of a translated place */
+};
+
 struct via_drive {
     struct via_drive_opts opts;
     struct via_err err;
@@ -306,6 +328,7 @@ struct via_drive {
     struct via_neighbour *neighbour; /* NULL: none */
     struct via_drive_io *ios;
     void *io_array;
+    struct via_drive_move move;
     unsigned inflight;
     uint64_t now;          /* ns, as of the last look at the clock */
     uint64_t last_end;     /* when something last ended */
@@ -351,6 +374,21 @@ struct via_drive_io **via_drive_ios_new(struct via_drive *, unsigned n, uint32_t
 /* Why a request that ended failed, into d->err. */
 int via_drive_io_failed(struct via_drive *, const struct via_drive_io *);
 
+void via_drive_find_peer(struct via_drive *); /* whose process is at the other end */
+/* Features and protocol features that are accepted where they are offered. */
+extern const uint64_t via_drive_want, via_drive_want_protocol;
+/* Up to what 5.2.4 has for write zeroes: older back-ends refuse to be asked for more than they know. */
+#define VIA_DRIVE_CONFIG_BYTES ((uint32_t)offsetof(struct via_blk_config, max_secure_erase_sectors))
+
+/* ------------------------------------------------------------------ drive_move.c: the guest moves from host to host */
+
+/*
+ * Leave, or arrive, when that is due. In between the guest goes on for a turn, and what it makes available then waits for the next device.
+ * 1: it has just left, there is nobody to wait for. 0: a device is there. Negative: d->err tells.
+ */
+VIA_MUST_USE int via_drive_move(struct via_drive *);
+void via_drive_move_close(struct via_drive *);
+
 /* ------------------------------------------------------------------ the commands */
 
 VIA_MUST_USE int via_drive_copy(struct via_drive *);  /* drive_copy.c: out, in, verify */
@@ -361,6 +399,7 @@ void via_drive_look(
 VIA_MUST_USE int via_drive_report(struct via_drive *, bool ok);
 struct json_object;
 VIA_MUST_USE int via_drive_json(struct via_drive *, struct json_object *); /* to where --json says; the object is used up */
+void via_drive_look_at_domain(struct via_drive *);                         /* what the connection that is about to close saw is added up */
 void via_drive_progress(struct via_drive *, uint64_t done, uint64_t all);
 VIA_MUST_USE int via_drive_info(struct via_drive *); /* drive_info.c */
 

@@ -33,7 +33,13 @@ const char *via_drive_dma_name(enum via_drive_dma how)
 
 /* Against a back-end that means harm: translations bind only one that looks at them, since it was given all the memory that they lead to.
  */
-static const char *isolation(const struct via_drive *d) { return via_drive_bounced(d->opts.dma) ? "enforced" : "advisory"; }
+static const char *isolation(const struct via_drive *d)
+{
+    bool all = false;
+    for (unsigned i = 0; i < d->opts.places; i++)
+        all |= d->opts.place[i].all;
+    return via_drive_bounced(d->opts.dma) && !all ? "enforced" : "advisory";
+}
 
 void via_drive_progress(struct via_drive *d, uint64_t done, uint64_t all)
 {
@@ -60,13 +66,13 @@ static void look_at_pool(struct via_drive *d)
         d->pool.neighbour = via_neighbour_requests(d->neighbour);
 }
 
-static void look_at_domain(struct via_drive *d)
+void via_drive_look_at_domain(struct via_drive *d)
 {
-    d->asked.misses = d->end.client.misses;
-    d->asked.access_fails = d->end.client.access_fails;
-    d->asked.refused = d->end.refused;
-    d->asked.updates = d->end.updates;
-    d->asked.invalidates = d->end.invalidates;
+    d->asked.misses += d->end.client.misses;
+    d->asked.access_fails += d->end.client.access_fails;
+    d->asked.refused += d->end.refused;
+    d->asked.updates += d->end.updates;
+    d->asked.invalidates += d->end.invalidates;
     d->asked.failed = via_drive_domain_failed(d, &d->asked.flushes);
 }
 
@@ -75,7 +81,7 @@ void via_drive_look(struct via_drive *d)
     struct via_err err;
     int ours[3] = {d->mem.own.fd, d->mem.pool.fd, d->mem.other.fd};
     look_at_pool(d);
-    look_at_domain(d);
+    via_drive_look_at_domain(d);
     if (!d->reach.pid)
         return;
     int r = via_reach_inspect(d->reach.pid, d->mem.own.fd, &d->reach.priv, &err);
@@ -162,6 +168,17 @@ static struct json_object *translation_json(const struct via_drive *d)
     return o;
 }
 
+static struct json_object *moves_json(const struct via_drive *d)
+{
+    struct json_object *o = json_object_new_object();
+    put_u64(o, "moves", d->move.moves);
+    put(o, "at", d->move.away ? NULL : json_object_new_string(d->opts.place[d->move.at].socket));
+    put_u64(o, "requests_left_over", d->move.left_over);
+    put_u64(o, "state_bytes", d->move.bytes);
+    put_double(o, "longest_ms", (double)d->move.longest / 1e6);
+    return o;
+}
+
 static struct json_object *report_json(const struct via_drive *d, bool ok)
 {
     struct json_object *o = json_object_new_object();
@@ -182,6 +199,7 @@ static struct json_object *report_json(const struct via_drive *d, bool ok)
     put(o, "translation", via_drive_translated(d->opts.dma) ? translation_json(d) : NULL);
     put(o, "reach", d->reach.known ? reach_json(d) : NULL);
     put(o, "secure", d->opts.dma == VIA_DRIVE_TURN ? via_drive_secure_json(d) : NULL);
+    put(o, "moved", d->opts.places ? moves_json(d) : NULL);
     put(o, "probe", d->opts.probe ? probe_json(d) : NULL);
     put(o, "misuses", d->opts.check ? json_object_new_uint64(d->misuses) : NULL);
     return o;
@@ -219,6 +237,9 @@ static void report_text(const struct via_drive *d)
                 via_drive_bounced(d->opts.dma) ? "the pool alone" : "all of this memory");
     if (d->opts.dma == VIA_DRIVE_TURN)
         via_drive_secure_text(d);
+    if (d->opts.places)
+        fprintf(to, "moved %" PRIu64 " times with a state of %" PRIu64 " bytes, %" PRIu64 " requests were left for the next host\n",
+                d->move.moves, d->move.bytes, d->move.left_over);
     if (d->reach.known)
         fprintf(to,
                 "reach: process %d can get at %" PRIu64 " of %" PRIu64 " KiB of the driver's memory, and at %" PRIu64 " KiB of the pool\n",
