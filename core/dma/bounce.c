@@ -29,8 +29,9 @@ static inline bool is_ours(const struct via_pool *p, const struct via_span *buf,
 
 static uint64_t slots_of(const struct via_span *buf) { return ((uintptr_t)buf->ptr % SLOT + buf->len + SLOT - 1) / SLOT; }
 
-static int measure(const struct via_pool *p, const struct via_span *buf, unsigned out, unsigned n, unsigned cap, struct need *need)
+static int measure(const struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned n, unsigned cap, struct need *need)
 {
+    const struct via_pool *p = b->pool;
     uint64_t least = 0; /* segments, if the pool were in one piece */
     *need = (struct need){0};
     for (unsigned i = 0; i < n; i++) {
@@ -52,7 +53,7 @@ static int measure(const struct via_pool *p, const struct via_span *buf, unsigne
         else
             need->run += slots;
     }
-    return least > cap || need->run + need->one > p->slots ? -VIA_E2BIG : 0;
+    return least > cap || need->run + need->one > via_min64(p->slots, b->quota) ? -VIA_E2BIG : 0;
 }
 
 /* Claim *n slots that are reserved, or as many as there are in a run: half, a quarter ... at last one, which there is. */
@@ -65,13 +66,29 @@ static uint32_t claim(struct via_bounce *b, uint32_t *n)
     return slot;
 }
 
+/* Slots leave the pool, within the quota, and return. */
+static bool reserve(struct via_bounce *b, uint32_t n)
+{
+    if (b->held > b->quota || n > b->quota - b->held || !via_pool_reserve(b->pool, n))
+        return false;
+    b->held += n;
+    return true;
+}
+
+static void settle(struct via_bounce *b, uint32_t n, uint64_t except)
+{
+    VIA_ASSERT(n <= b->held);
+    b->held -= n;
+    via_pool_settle(b->pool, n, except);
+}
+
 /* Half a cache at once, unless others starve. */
 static void refill(struct via_bounce *b)
 {
     uint32_t left = (b->cache_max + 1) / 2;
     if (left > b->cache_max - b->cached)
         left = b->cache_max - b->cached;
-    if (!left || atomic_load(&b->pool->hungry) || !via_pool_reserve(b->pool, left))
+    if (!left || atomic_load(&b->pool->hungry) || !reserve(b, left))
         return;
     while (left) {
         uint32_t n = left, slot = claim(b, &n);
@@ -126,14 +143,19 @@ static void put_done(struct via_bounce *b, uint32_t given)
     if (atomic_load_explicit(&b->pool->hungry, memory_order_relaxed))
         given += put_cache(b);
     if (given)
-        via_pool_settle(b->pool, given, 0);
+        settle(b, given, 0);
+    if (b->at_quota) {
+        b->at_quota = false;
+        if (b->pool->wake)
+            b->pool->wake(b->pool, self(b));
+    }
 }
 
 void via_bounce_drain(struct via_bounce *b)
 {
     uint32_t given = put_cache(b);
     if (given)
-        via_pool_settle(b->pool, given, self(b));
+        settle(b, given, self(b));
 }
 
 /*
@@ -227,13 +249,13 @@ static bool try_map(struct via_bounce *b, const struct via_span *buf, unsigned o
     if (need->one > b->cached)
         refill(b);
     uint32_t held = (uint32_t)need->run + (need->one > b->cached ? need->one - b->cached : 0);
-    if (held && !via_pool_reserve(b->pool, held))
+    if (held && !reserve(b, held))
         return false;
     struct via_segs s = {m->seg, m->cap, 0};
     unsigned n_out = 0;
     if (!place(b, buf, out, in, &s, &n_out, &held)) {
         held += release(b, buf, 0, out + in, s.seg, s.seg + s.n, 0);
-        via_pool_settle(b->pool, held, self(b));
+        settle(b, held, self(b));
         return false;
     }
     via_segs_close(&s, n_out, buf, out, in, m);
@@ -351,6 +373,29 @@ static inline void unmap_at_hand(struct via_bounce *b, const struct via_mapping 
     put_done(b, given);
 }
 
+/*
+ * There was no room for `want` slots. The cache goes back, and from here on this queue counts as waiting. false: it is at its quota, which
+ * is nobody else's matter.
+ */
+static bool starve(struct via_bounce *b, uint32_t want)
+{
+    via_bounce_drain(b);
+    b->at_quota = b->held > b->quota || want > b->quota - b->held;
+    if (b->at_quota)
+        b->stats.over_quota++;
+    else
+        via_pool_wait(b->pool, self(b));
+    return !b->at_quota;
+}
+
+static bool more(struct via_bounce *b, uint32_t want) { return b->pool->more && b->pool->more(b->pool, want, self(b)); }
+
+static int full(struct via_bounce *b)
+{
+    b->stats.full++;
+    return -VIA_EAGAIN;
+}
+
 /* Any case. 0, or why not. */
 static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
@@ -358,17 +403,17 @@ static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned ou
     struct via_segs s;
     int r = via_segs_open(&s, m, out, in);
     if (!r)
-        r = measure(b->pool, buf, out, out + in, m->cap, &need);
+        r = measure(b, buf, out, out + in, m->cap, &need);
     if (r < 0)
         return r;
     fetch(buf, out, false);
     if (!try_map(b, buf, out, in, &need, m)) {
-        via_bounce_drain(b);
-        via_pool_wait(b->pool, self(b));
-        if (!try_map(b, buf, out, in, &need, m)) {
-            b->stats.full++;
-            return -VIA_EAGAIN;
-        }
+        uint32_t want = (uint32_t)need.run + need.one;
+        if (!starve(b, want))
+            return full(b);
+        while (!try_map(b, buf, out, in, &need, m))
+            if (!more(b, want))
+                return full(b);
         via_pool_wait_over(b->pool, self(b));
     }
     m->way = 0;
@@ -464,6 +509,7 @@ int via_bounce_init(struct via_bounce *b, struct via_pool *pool, unsigned queue,
         .dma = {&bounce_ops, pool->next},
         .pool = pool,
         .queue = queue,
+        .quota = UINT32_MAX,
         .cache_max = (uint32_t)via_min64(cache_max, pool->slots / 16),
         .hint = (uint32_t)(spread * words >> 32),
     };
@@ -478,12 +524,12 @@ static bool try_alloc(struct via_bounce *b, uint32_t n, uint32_t *slot)
         *slot = b->cache[--b->cached];
         return true;
     }
-    if (!via_pool_reserve(b->pool, n))
+    if (!reserve(b, n))
         return false;
     if (n == 1)
         *slot = claim(b, &n);
     else if (!via_pool_claim(b->pool, n, &b->hint, slot)) {
-        via_pool_settle(b->pool, n, self(b));
+        settle(b, n, self(b));
         return false;
     }
     return true;
@@ -492,15 +538,14 @@ static bool try_alloc(struct via_bounce *b, uint32_t n, uint32_t *slot)
 void *via_bounce_alloc(struct via_bounce *b, size_t len)
 {
     uint32_t n = len <= 64 * SLOT ? (uint32_t)((len + SLOT - 1) / SLOT) : 0, slot;
-    if (!n || n > b->pool->slots)
+    if (!n || n > b->pool->slots || n > b->quota)
         return NULL;
     if (!try_alloc(b, n, &slot)) {
-        via_bounce_drain(b);
-        via_pool_wait(b->pool, self(b));
-        if (!try_alloc(b, n, &slot)) {
-            b->stats.full++;
-            return NULL;
-        }
+        if (!starve(b, n))
+            return full(b), NULL;
+        while (!try_alloc(b, n, &slot))
+            if (!more(b, n))
+                return full(b), NULL;
         via_pool_wait_over(b->pool, self(b));
     }
     void *ptr = b->pool->mem + slot * SLOT;

@@ -14,6 +14,10 @@
  * failed gives back what it took in the same way, so it does not leave another one, that failed because of it, asleep. (The bits that a
  * lost race for a run returns at once are the exception; that racer goes on, and ends in a G3 of its own.)
  *
+ * What a keeper (grow.c) keeps back is claimed like anything else, and it takes and gives in the same two steps, so that all of this holds
+ * for a pool that grows and shrinks, too. It adds one more place to try before -VIA_EAGAIN, after W2, and one more way to be
+ * woken; grow.c says why nobody sleeps there.
+ *
  * Queues' caches are outside of this: a slot put into a cache is not given back. They look at hungry with a plain load and empty
  * themselves when it is set, which helps soon but promises nothing. What is promised: each cache holds at most cache_max slots. If no G2
  * follows W2, then everything that others hold stays in use or in caches for ever; so when nothing stays in use, a mapping can only wait in
@@ -23,6 +27,7 @@
 
 #define WORD 64u
 #define NEXT_MAX (1u << 30) /* bytes that next is asked for at once */
+#define KEPT (1ull << 32 | 1)
 
 static uint32_t words_of(const struct via_pool *p) { return (p->slots + (WORD - 1)) / WORD; }
 
@@ -32,15 +37,25 @@ static uint64_t mask_of(uint32_t bit, uint32_t n)
     return (~0ull >> (WORD - n)) << bit;
 }
 
+/* Raise claimed by n slots, one of them counting for `each`: 1, or KEPT. */
+static bool reserve(struct via_pool *p, uint32_t n, uint64_t each, uint64_t *is)
+{
+    uint64_t was = atomic_load(&p->claimed);
+    do {
+        if (n > p->slots - (uint32_t)was)
+            return false;
+        *is = was + n * each;
+    } while (!atomic_compare_exchange_weak(&p->claimed, &was, *is));
+    return true;
+}
+
 bool via_pool_reserve(struct via_pool *p, uint32_t n)
 {
-    uint32_t was = atomic_load(&p->claimed);
-    do {
-        if (n > p->slots - was)
-            return false;
-    } while (!atomic_compare_exchange_weak(&p->claimed, &was, was + n));
-    uint32_t high = atomic_load(&p->high_water);
-    while (high < was + n && !atomic_compare_exchange_weak(&p->high_water, &high, was + n))
+    uint64_t is;
+    if (!reserve(p, n, 1, &is))
+        return false;
+    uint32_t needed = (uint32_t)is - (uint32_t)(is >> 32), high = atomic_load(&p->high_water);
+    while (high < needed && !atomic_compare_exchange_weak(&p->high_water, &high, needed))
         ;
     return true;
 }
@@ -125,11 +140,8 @@ void via_pool_give(struct via_pool *p, uint32_t slot, uint32_t n)
     }
 }
 
-void via_pool_settle(struct via_pool *p, uint32_t n, uint64_t except)
+void via_pool_wake(struct via_pool *p, uint64_t except)
 {
-    uint32_t was = atomic_fetch_sub(&p->claimed, n);
-    VIA_ASSERT(was >= n);
-    (void)was;
     if (!(atomic_load(&p->hungry) & ~except))
         return;
     uint64_t queues = atomic_fetch_and(&p->hungry, except) & ~except;
@@ -137,14 +149,51 @@ void via_pool_settle(struct via_pool *p, uint32_t n, uint64_t except)
         p->wake(p, queues);
 }
 
+static void settle(struct via_pool *p, uint32_t n, uint64_t each, uint64_t except)
+{
+    uint64_t was = atomic_fetch_sub(&p->claimed, n * each);
+    VIA_ASSERT((uint32_t)was >= n && was >= n * each);
+    (void)was;
+    via_pool_wake(p, except);
+}
+
+void via_pool_settle(struct via_pool *p, uint32_t n, uint64_t except) { settle(p, n, 1, except); }
+
+static bool is_free(const struct via_pool *p, uint32_t slot, uint32_t n)
+{
+    for (uint32_t k; n; slot += k, n -= k) {
+        uint32_t bit = slot % WORD;
+        k = n < WORD - bit ? n : WORD - bit;
+        if (~atomic_load(&p->free[slot / WORD]) & mask_of(bit, k))
+            return false;
+    }
+    return true;
+}
+
+bool via_pool_keep(struct via_pool *p, uint32_t slot, uint32_t n)
+{
+    uint64_t is;
+    if (!is_free(p, slot, n) || !reserve(p, n, KEPT, &is))
+        return false;
+    if (take(p, slot, n))
+        return true;
+    settle(p, n, KEPT, 0);
+    return false;
+}
+
+void via_pool_unkeep(struct via_pool *p, uint32_t slot, uint32_t n, uint64_t except)
+{
+    via_pool_give(p, slot, n);
+    settle(p, n, KEPT, except);
+}
+
 void via_pool_wait(struct via_pool *p, uint64_t queue) { atomic_fetch_or(&p->hungry, queue); }
 
 void via_pool_wait_over(struct via_pool *p, uint64_t queue) { atomic_fetch_and(&p->hungry, ~queue); }
 
-/* next's address of the whole pool, asked for in pieces that a segment's length can say. */
-static int base_of(struct via_dma *next, uint8_t *mem, uint64_t bytes, uint64_t *base)
+int via_pool_address(struct via_dma *next, uint8_t *mem, uint64_t bytes, uint64_t *base)
 {
-    for (uint64_t done = 0; done < bytes;) {
+    for (uint64_t done = 0; done < bytes;) { /* in pieces that a segment's length can say */
         struct via_seg seg[16];
         struct via_mapping m = {.seg = seg, .cap = via_array_len(seg)};
         struct via_span span = {mem + done, via_min64(bytes - done, NEXT_MAX)};
@@ -162,27 +211,33 @@ static int base_of(struct via_dma *next, uint8_t *mem, uint64_t bytes, uint64_t 
     return 0;
 }
 
-int via_pool_init(struct via_pool *p, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words)
+int via_pool_init_kept(struct via_pool *p, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words)
 {
-    uint64_t slots = len / VIA_POOL_SLOT, base = 0;
+    uint64_t slots = len / VIA_POOL_SLOT;
     if (!slots || slots > UINT32_MAX - WORD || (uintptr_t)mem % VIA_POOL_SLOT || words < (slots + WORD - 1) / WORD)
         return -VIA_EINVAL;
-    int r = base_of(next, mem, slots * VIA_POOL_SLOT, &base);
-    if (r < 0)
-        return r;
-    *p = (struct via_pool){.mem = mem, .slots = (uint32_t)slots, .base = base, .next = next, .free = free};
-    for (uint32_t i = 0; i < words_of(p); i++) {
-        uint64_t left = slots - (uint64_t)i * WORD;
-        atomic_init(&free[i], left < WORD ? mask_of(0, (uint32_t)left) : ~0ull);
-    }
+    *p = (struct via_pool){.mem = mem, .slots = (uint32_t)slots, .next = next, .free = free};
+    atomic_init(&p->claimed, slots * KEPT);
+    for (uint32_t i = 0; i < words_of(p); i++)
+        atomic_init(&free[i], 0);
     return 0;
+}
+
+int via_pool_init(struct via_pool *p, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words)
+{
+    int r = via_pool_init_kept(p, next, mem, len, free, words);
+    if (!r)
+        r = via_pool_address(next, mem, (uint64_t)p->slots * VIA_POOL_SLOT, &p->base);
+    if (!r)
+        via_pool_unkeep(p, 0, p->slots, 0);
+    return r;
 }
 
 int via_pool_set_port(struct via_pool *p, struct via_port *port)
 {
     if (!via_is_pow2(port->line) || port->line > VIA_POOL_SLOT)
         return -VIA_EINVAL;
-    VIA_ASSERT(!atomic_load(&p->claimed));
+    VIA_ASSERT(!via_pool_needed(p));
     p->port = port;
     via_port_clean(port, p->mem, (size_t)p->slots * VIA_POOL_SLOT); /* what was here before the zeroes is not for the device to see */
     return 0;

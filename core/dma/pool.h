@@ -17,5 +17,17 @@ void via_pool_settle(struct via_pool *, uint32_t n, uint64_t except);
 void via_pool_wait(struct via_pool *, uint64_t queue);
 /* That try succeeded. */
 void via_pool_wait_over(struct via_pool *, uint64_t queue);
+/* Who waits is woken, but not `except`. */
+void via_pool_wake(struct via_pool *, uint64_t except);
+
+/* Keep a run back, if all of it is free: nobody else gets it. false: it is not. */
+bool via_pool_keep(struct via_pool *, uint32_t slot, uint32_t n);
+/* What was kept is free again: wake who waits, but not `except`. */
+void via_pool_unkeep(struct via_pool *, uint32_t slot, uint32_t n, uint64_t except);
+
+/* A pool of which nothing is free yet: everything is kept. -VIA_EINVAL as via_pool_init; base is the caller's to set. */
+VIA_MUST_USE int via_pool_init_kept(struct via_pool *, struct via_dma *next, void *mem, size_t len, _Atomic uint64_t *free, size_t words);
+/* next's address of these bytes. -VIA_ERANGE: none that is contiguous and aligned to a slot. */
+VIA_MUST_USE int via_pool_address(struct via_dma *next, uint8_t *mem, uint64_t bytes, uint64_t *base);
 
 #endif

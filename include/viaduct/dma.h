@@ -139,11 +139,23 @@ struct via_pool {
      * it notes or signals and calls nothing here.
      */
     void (*wake)(struct via_pool *, uint64_t queues);
-    _Atomic uint64_t hungry;     /* queues (bit: their number) that were told -VIA_EAGAIN */
-    uint8_t apart[64];           /* what every unmap reads above, what only refills and large mappings write below: not in one cache line */
-    _Atomic uint32_t claimed;    /* slots that are not free here: mapped, or in a queue's cache */
-    _Atomic uint32_t high_water; /* most of them at any time */
+    /* No room for `want` slots of a queue (a bit). true: there is more now, try again. NULL at init: the pool stays as it is (see grow.h).
+     */
+    bool (*more)(struct via_pool *, uint32_t want, uint64_t queue);
+    _Atomic uint64_t hungry; /* queues (bit: their number) that were told -VIA_EAGAIN */
+    uint8_t apart[64];       /* what every unmap reads above, what only refills and large mappings write below: not in one cache line */
+    /* Low half: slots that are not free here: mapped, in a queue's cache, or kept back. High half: those kept back, because not shared. */
+    _Atomic uint64_t claimed;
+    _Atomic uint32_t high_water; /* most slots mapped or in caches at any time */
 };
+
+/* Slots that are mapped or in caches, and those that are kept back. From any thread. */
+static inline uint32_t via_pool_kept(const struct via_pool *p) { return (uint32_t)(atomic_load(&p->claimed) >> 32); }
+static inline uint32_t via_pool_needed(const struct via_pool *p)
+{
+    uint64_t claimed = atomic_load(&p->claimed);
+    return (uint32_t)claimed - (uint32_t)(claimed >> 32);
+}
 
 /*
  * mem: len bytes, shared with the device, zeroed. next: gives their address (mapped once, here, and never again).
@@ -165,6 +177,7 @@ struct via_bounce_stats {
     uint64_t maps, unmaps;
     uint64_t bytes_in, bytes_out; /* copied: pool to driver, driver to pool */
     uint64_t full;                /* -VIA_EAGAIN answers */
+    uint64_t over_quota;          /* of these: the pool might have had room */
     uint32_t in_use, high_water;  /* slots mapped through this object */
 };
 
@@ -173,6 +186,13 @@ struct via_bounce {
     struct via_pool *pool;
     unsigned queue;     /* 0 to 63, this object's number among the pool's users */
     bool under_reports; /* quirk: the device's used lengths may be too small (legacy 2.7.8.3...): clear before, copy all back */
+    /*
+     * Slots that this object may hold at once, its cache and what was taken by via_bounce_alloc included: the rest of the pool is left to
+     * others whatever its device does. UINT32_MAX at init; set it before use. Whoever is at it is woken by its own unmap or free.
+     */
+    uint32_t quota;
+    uint32_t held;
+    bool at_quota;      /* and was told so */
     uint32_t cache_max; /* slots kept at hand */
     uint32_t cached;
     uint32_t hint; /* word of the free map to look at first */
@@ -183,7 +203,7 @@ struct via_bounce {
 /*
  * cache_max: at most VIA_BOUNCE_CACHE; it is cut to a sixteenth of the pool. A mapping of no more slots than the pool has without the
  * caches of all its other users never waits in vain (core/dma/pool.c says why); one that wants more, or one run where the pool is in pieces
- * and m->cap small, may wait for an idle user's via_bounce_drain. More than the whole pool is -VIA_E2BIG.
+ * and m->cap small, may wait for an idle user's via_bounce_drain. More than the whole pool or the quota is -VIA_E2BIG.
  */
 VIA_MUST_USE int via_bounce_init(struct via_bounce *, struct via_pool *, unsigned queue, uint32_t cache_max);
 /*
@@ -196,7 +216,8 @@ void via_bounce_drain(struct via_bounce *);
 
 /*
  * Take a buffer from the pool itself: what is filled in there needs no copy, map finds it by its address. Contiguous, len bytes up to 64
- * slots, zeroed. NULL: none free now (this queue is then hungry, as with -VIA_EAGAIN). Owned by the caller until via_bounce_free.
+ * slots, zeroed. NULL: none free now (this queue is then hungry, as with -VIA_EAGAIN). Owned by the caller until via_bounce_free of the
+ * object that it was taken from.
  */
 void *via_bounce_alloc(struct via_bounce *, size_t len);
 void via_bounce_free(struct via_bounce *, void *ptr, size_t len);

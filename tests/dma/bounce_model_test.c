@@ -202,7 +202,7 @@ static bool steps(void)
     for (unsigned k = 0; k < LIVE; k++) {
         CHECK_OR_FALSE(!live[k].mapped || do_unmap(&live[k], (uint8_t)(k + 1)));
         if (taken[k])
-            via_bounce_free(&queue[0], taken[k], taken_slots[k] * SLOT);
+            via_bounce_free(&queue[k % 2], taken[k], taken_slots[k] * SLOT);
         taken[k] = NULL;
     }
     return true;

@@ -398,7 +398,7 @@ static void cache_keeps_to_itself(void)
     struct via_span one[] = {{page, 16}, {page + SLOT, SLOT}};
     struct via_mapping m = mapping();
     CHECK_EQ(via_dma_map(&a.dma, one, 1, 1, &m), 0);
-    uint32_t claimed = rig.pool.claimed;
+    uint64_t claimed = rig.pool.claimed;
     uint64_t first = seg[0].addr.v, map[2] = {rig.free[0], rig.free[1]};
     CHECK(claimed <= 8);
     for (int i = 0; i < 100; i++) {
