@@ -48,6 +48,7 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "  --pool=own|global           a pool for this disk, or one that a second device uses too\n"
                            "  --pool-size=SIZE            bytes of pool (default: 16M)\n"
                            "  --memory-size=SIZE          secure: bytes of the guest's memory (default: 64M)\n"
+                           "  --pool-grow                 reserve no more of it than is needed for now\n"
                            "  --check                     look for misuse of the dma interface\n"
                            "\n"
                            "I/O:\n"
@@ -86,6 +87,7 @@ enum {
     OPT_MASK,
     OPT_OVERRIDE,
     OPT_MEMORY_SIZE,
+    OPT_POOL_GROW,
     OPT_THRESHOLD,
     OPT_PUSH,
     OPT_CHECK,
@@ -119,6 +121,7 @@ static const struct option options[] = {
     {"mask", required_argument, NULL, OPT_MASK},
     {"override", required_argument, NULL, OPT_OVERRIDE},
     {"memory-size", required_argument, NULL, OPT_MEMORY_SIZE},
+    {"pool-grow", no_argument, NULL, OPT_POOL_GROW},
     {"threshold", required_argument, NULL, OPT_THRESHOLD},
     {"push", no_argument, NULL, OPT_PUSH},
     {"check", no_argument, NULL, OPT_CHECK},
@@ -328,6 +331,9 @@ static int take_option(struct via_drive_opts *o, int c, char *arg)
     case OPT_PUSH:
         o->push = true;
         return 0;
+    case OPT_POOL_GROW:
+        o->pool_grow = true;
+        return 0;
     case OPT_POLL:
         o->poll = true;
         return 0;
@@ -400,6 +406,8 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         return usage("--protected, --translated, --isolate, --mask and --override need --dma=auto", NULL);
     if (o->dma == VIA_DRIVE_BOUNCE_IOMMU && !o->wish.automatic && o->global_pool)
         return usage("--dma=bounce-iommu maps a pool for this device alone: leave --pool=global out", NULL);
+    if (o->pool_grow && (!via_drive_pooled(o->dma) || secure))
+        return usage("--pool-grow needs a pool: --dma=bounce or --dma=hybrid-...", NULL);
     if (o->depth > o->queue_size)
         return usage("--depth is more than --queue-size", NULL);
     if (o->move_every && !o->places)

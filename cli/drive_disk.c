@@ -150,6 +150,7 @@ static int open_memory(struct via_drive *d)
         .slots = o->pool_size,
         .stay = o->wish.mask > IOVA_STAY * 2 ? IOVA_STAY : IOVA_LOW,
         .guest = o->memory_size,
+        .grow = o->pool_grow,
     };
     return via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
 }
@@ -170,7 +171,7 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
     size_t wires = d->opts.depth * sizeof(struct via_blk_wire);
     q->dma = d->mem.base;
     if (via_drive_pooled(d->opts.dma)) {
-        if (via_bounce_init(&q->bounce, &d->mem.slots, index, VIA_BOUNCE_CACHE / 2))
+        if (via_bounce_init(&q->bounce, &d->mem.slots.pool, index, VIA_BOUNCE_CACHE / 2))
             return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
         q->dma = &q->bounce.dma;
     }

@@ -256,6 +256,7 @@ int via_drive_turn(struct via_drive *d)
     if (r)
         return r;
     (void)via_drive_domain_tick(d, 0);
+    via_drive_grow_tick(d);
     if (!d->inflight)
         return 0;
     int n = reap_all(d);

@@ -78,14 +78,16 @@ int via_drive_memory_slots(struct via_drive_memory *m, uint8_t *ptr, size_t len,
     m->slot_map = calloc(words, sizeof(*m->slot_map));
     if (!m->slot_map)
         return via_err_set(err, -VIA_ENOMEM, "no memory for a pool of %zu slots", slots);
-    if (via_pool_init(&m->slots, m->lasting, ptr, slots * VIA_POOL_SLOT, m->slot_map, words))
+    if (via_pool_init(&m->slots.pool, m->lasting, ptr, slots * VIA_POOL_SLOT, m->slot_map, words))
         return via_err_set(err, -VIA_EINVAL, "a pool of %zu bytes can't be made; choose --pool-size in whole MiB", len);
     return 0;
 }
 
-static int make_slots(struct via_drive_memory *m, size_t rings, struct via_err *err)
+static int make_slots(struct via_drive_memory *m, size_t rings, bool grow, struct via_err *err)
 {
     m->rings = (struct via_arena){m->pool.ptr, rings, 0};
+    if (grow)
+        return via_drive_grow_open(m, rings, m->pool.len - rings, err);
     return via_drive_memory_slots(m, m->pool.ptr + rings, m->pool.len - rings, err);
 }
 
@@ -100,19 +102,19 @@ static int open_pool(struct via_drive_memory *m, uint64_t phys, struct via_err *
     return 0;
 }
 
-static int share_pool(struct via_drive_memory *m, size_t rings, uint64_t iova, struct via_err *err)
+static int share_pool(struct via_drive_memory *m, size_t rings, const struct via_drive_need *need, struct via_err *err)
 {
     int r = open_pool(m, PHYS_POOL, err);
     if (!r && via_direct_init(&m->direct, m->range, 1))
         r = via_err_set(err, -VIA_EINVAL, "the pool can't be addressed directly");
     m->base = m->lasting = &m->direct.dma;
     if (!r && via_drive_translated(m->how))
-        r = stay(m, iova, m->pool.ptr, m->pool.len, err);
-    return r ? r : make_slots(m, rings, err);
+        r = stay(m, need->stay, m->pool.ptr, m->pool.len, err);
+    return r ? r : make_slots(m, rings, need->grow, err);
 }
 
 /* The driver's memory and a pool behind it. */
-static int share_both(struct via_drive_memory *m, size_t rings, uint64_t iova, struct via_err *err)
+static int share_both(struct via_drive_memory *m, size_t rings, const struct via_drive_need *need, struct via_err *err)
 {
     int r = via_drive_memory_direct(m, err);
     if (!r)
@@ -126,8 +128,8 @@ static int share_both(struct via_drive_memory *m, size_t rings, uint64_t iova, s
     }
     if (via_direct_init(&m->direct, m->range, 2))
         return via_err_set(err, -VIA_EINVAL, "the driver's memory and the pool can't be addressed directly");
-    r = stay(m, iova, m->pool.ptr, m->pool.len, err);
-    return r ? r : make_slots(m, rings, err);
+    r = stay(m, need->stay, m->pool.ptr, m->pool.len, err);
+    return r ? r : make_slots(m, rings, need->grow, err);
 }
 
 static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
@@ -156,8 +158,8 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
         return r;
     m->priv = (struct via_arena){m->own.ptr, m->own.len, 0};
     if (pool) {
-        m->pool.len = rings + round_up(need->slots, PAGE);
-        r = via_drive_bounced(how) ? share_pool(m, rings, need->stay, err) : share_both(m, rings, need->stay, err);
+        m->pool.len = rings + round_up(need->slots, need->grow ? VIA_DRIVE_CHUNK : PAGE);
+        r = via_drive_bounced(how) ? share_pool(m, rings, need, err) : share_both(m, rings, need, err);
     } else {
         m->rings = (struct via_arena){via_arena_take(&m->priv, rings), rings, 0};
         r = how == VIA_DRIVE_WINDOW ? share_window(m, err) : via_drive_memory_direct(m, err);
@@ -171,6 +173,7 @@ void via_drive_memory_close(struct via_drive_memory *m)
 {
     struct via_memory *all[] = {&m->own, &m->pool, &m->other};
     via_drive_guest_close(m);
+    via_drive_grow_close(m);
     for (unsigned i = 0; i < via_array_len(all); i++)
         if (all[i]->ptr)
             via_memory_destroy(all[i]);

@@ -108,7 +108,7 @@ static int open_dma(struct via_neighbour *n, struct via_drive *d)
     if (r || !bounce)
         return r;
     n->dma = &n->bounce.dma;
-    return via_bounce_init(&n->bounce, own ? &n->pool : &d->mem.slots, NUMBER, 4);
+    return via_bounce_init(&n->bounce, own ? &n->pool : &d->mem.slots.pool, NUMBER, 4);
 }
 
 static int open_driver(struct via_neighbour *n, struct via_drive *d)

@@ -10,6 +10,7 @@
 #include <viaduct/policy.h>
 #include <viaduct/private.h>
 #include <viaduct/turn.h>
+#include <viaduct/grow.h>
 
 #include "latency.h"
 #include "search.h"
@@ -28,6 +29,7 @@ static inline uint64_t via_drive_clock(void)
 }
 
 struct via_drive;
+struct via_drive_memory;
 struct via_neighbour;
 
 enum via_drive_dma {
@@ -85,6 +87,7 @@ struct via_drive_opts {
     uint64_t memory_size; /* of a guest that turns secure; bytes */
     uint32_t threshold;   /* hybrid: bytes of a buffer from which on it is mapped */
     uint32_t block_size;  /* 0: the command's own choice */
+    bool pool_grow;
     unsigned queues, queue_size, depth;
     unsigned probe; /* small reads between guard bytes, after the command */
     struct via_drive_mix mix;
@@ -133,8 +136,9 @@ struct via_drive_memory {
     struct via_vu_region region[2];
     int region_fd[2];
     unsigned regions;
-    struct via_pool slots;
+    struct via_grow slots; /* slots.pool: the slots, whether it grows or not */
     _Atomic uint64_t *slot_map;
+    struct via_drive_grow *grow;         /* NULL: it does not */
     uint8_t canary[2][VIA_DRIVE_CANARY]; /* the driver's secret, and the neighbour's */
 };
 
@@ -142,6 +146,7 @@ struct via_drive_need { /* bytes */
     size_t priv, rings, slots;
     uint64_t stay; /* where addresses change: the first of those that don't */
     size_t guest;  /* of a guest's memory at least */
+    bool grow;     /* slots: at most */
 };
 
 VIA_MUST_USE int via_drive_memory_open(struct via_drive_memory *, enum via_drive_dma, const struct via_drive_need *, struct via_err *err);
@@ -179,6 +184,20 @@ void via_drive_guest_fill(struct via_drive_memory *);
 void via_drive_guest_write(struct via_drive_memory *);
 /* Bytes of these that are not as they were written. */
 uint64_t via_drive_guest_damaged(const struct via_drive_memory *);
+/* ------------------------------------------------------------------ drive_grow.c: a pool that has as much memory as it needs */
+
+#define VIA_DRIVE_CHUNK ((size_t)256 << 10) /* bytes that the pool grows by */
+
+struct via_drive_grown { /* slots */
+    uint32_t reserved, reserved_most, needed_most;
+    double reserved_mean, needed_mean; /* over time */
+    uint64_t conversions, failed;
+};
+/* m->slots over `len` bytes (whole chunks) of the pool's memory from `at` on. */
+VIA_MUST_USE int via_drive_grow_open(struct via_drive_memory *, size_t at, size_t len, struct via_err *err);
+void via_drive_grow_tick(struct via_drive *); /* often */
+void via_drive_grow_look(const struct via_drive_memory *, struct via_drive_grown *);
+void via_drive_grow_close(struct via_drive_memory *); /* no slot is in use any more */
 
 /* ------------------------------------------------------------------ drive_domain.c: an IOMMU of ours before the back-end */
 
@@ -345,6 +364,7 @@ struct via_drive {
         uint64_t copied; /* bytes */
         uint32_t slots, high_water;
         uint64_t neighbour; /* requests of the other device */
+        struct via_drive_grown grown;
     } pool;
     struct { /* of translations, while they were needed */
         uint64_t misses, refused, updates, invalidates, flushes, access_fails, failed;

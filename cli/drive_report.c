@@ -59,8 +59,9 @@ static void look_at_pool(struct via_drive *d)
     for (unsigned i = 0; i < d->opts.queues; i++)
         d->pool.copied += d->queue[i].bounce.stats.bytes_in + d->queue[i].bounce.stats.bytes_out;
     if (via_drive_pooled(d->opts.dma)) {
-        d->pool.slots = d->mem.slots.slots;
-        d->pool.high_water = d->mem.slots.high_water;
+        d->pool.slots = d->mem.slots.pool.slots;
+        d->pool.high_water = d->mem.slots.pool.high_water;
+        via_drive_grow_look(&d->mem, &d->pool.grown);
     }
     if (d->neighbour)
         d->pool.neighbour = via_neighbour_requests(d->neighbour);
@@ -124,6 +125,19 @@ static struct json_object *speed_json(const struct via_drive *d)
     return o;
 }
 
+static struct json_object *grown_json(const struct via_drive_grown *g)
+{
+    struct json_object *o = json_object_new_object();
+    put_u64(o, "reserved_slots", g->reserved);
+    put_u64(o, "reserved_slots_most", g->reserved_most);
+    put_double(o, "reserved_slots_mean", g->reserved_mean);
+    put_u64(o, "needed_slots_most", g->needed_most);
+    put_double(o, "needed_slots_mean", g->needed_mean);
+    put_u64(o, "conversions", g->conversions);
+    put_u64(o, "failed", g->failed);
+    return o;
+}
+
 static struct json_object *pool_json(const struct via_drive *d)
 {
     struct json_object *o = json_object_new_object();
@@ -131,6 +145,7 @@ static struct json_object *pool_json(const struct via_drive *d)
     put_u64(o, "slots", d->pool.slots);
     put_u64(o, "high_water", d->pool.high_water);
     put_u64(o, "neighbour_requests", d->pool.neighbour);
+    put(o, "grown", d->opts.pool_grow ? grown_json(&d->pool.grown) : NULL);
     return o;
 }
 
@@ -229,6 +244,12 @@ static void report_text(const struct via_drive *d)
     if (d->pool.slots)
         fprintf(to, "pool: %.3f bytes copied for each byte moved, at most %u of %u slots in use, %" PRIu64 " times full\n",
                 d->moved ? (double)d->pool.copied / (double)d->moved : 0, d->pool.high_water, d->pool.slots, d->eagain);
+    if (d->opts.pool_grow)
+        fprintf(to,
+                "pool: at most %u slots reserved where %u were needed, on average %.1f where %.1f were; %" PRIu64 " conversions, %" PRIu64
+                " failed\n",
+                d->pool.grown.reserved_most, d->pool.grown.needed_most, d->pool.grown.reserved_mean, d->pool.grown.needed_mean,
+                d->pool.grown.conversions, d->pool.grown.failed);
     if (via_drive_translated(d->opts.dma))
         fprintf(to,
                 "translation: %" PRIu64 " misses, %" PRIu64 " updates, %" PRIu64 " invalidations in %" PRIu64

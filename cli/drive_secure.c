@@ -89,7 +89,7 @@ static int return_pool(struct via_drive *d)
         return 0;
     for (unsigned i = 0; i < d->opts.queues; i++)
         via_bounce_drain(&d->queue[i].bounce);
-    d->secure.pool_returned = !d->mem.slots.claimed;
+    d->secure.pool_returned = !d->mem.slots.pool.claimed;
     return d->secure.pool_returned ? via_turn_release(&g->turn, g->kept[1].ptr, g->kept[1].len) : 0;
 }
 

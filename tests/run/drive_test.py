@@ -24,6 +24,8 @@ WAYS = {
     "global pool": ["--dma=bounce", "--pool=global"],
     "small pool": ["--dma=bounce", "--pool-size=320K", "--block-size=32K", "--depth=32"],
     "tight pool and odd depth": ["--dma=bounce", "--pool=global", "--pool-size=400K", "--block-size=64K", "--depth=7", "--poll"],
+    "growing pool": ["--dma=bounce", "--pool-grow", "--pool-size=64M", "--depth=16"],
+    "growing global pool": ["--dma=bounce", "--pool=global", "--pool-grow", "--pool-size=768K", "--block-size=64K", "--depth=64"],
     "several queues": ["--dma=bounce", "--queues=3", "--depth=5"],
     "small queue": ["--dma=direct", "--queue-size=4", "--depth=4", "--block-size=4K"],
     "identity": ["--dma=identity", "--queues=2"],
@@ -55,6 +57,7 @@ LIES = {
 MISUSES = [
     (["--dma=none", "s", "info"], "direct, window or bounce"),
     (["--dma=iommu", "s", "info"], "hybrid-lazy"),
+    (["--pool-grow", "--dma=direct", "s", "info"], "needs a pool"),
     (["--threshold=0", "s", "info"], "from 1 to"),
     (["--pool-size=3", "s", "info"], "a size from"),
     (["--depth=9999", "s", "info"], "from 1 to"),
@@ -146,6 +149,16 @@ def judge_translation(way, report):
         check(told["flushes"] >= SIZE // report["block_size"] and told["invalidations"] > 0, f"what was mapped stayed so: {told}")
 
 
+def judge_growth(report):
+    """Reserved was what was needed, in chunks of 64 slots and one or two to spare, and not more."""
+    pool, slots = report["pool"]["grown"], report["pool"]["slots"]
+    check(pool["failed"] == 0 and pool["conversions"] > 1, f"it did not grow: {pool}")
+    check(pool["needed_slots_most"] == report["pool"]["high_water"], f"needed {pool}, high water {report['pool']}")
+    most = -(-pool["needed_slots_most"] // 64) * 64
+    check(most <= pool["reserved_slots_most"] <= min(most + 64, slots), f"reserved was not what was needed: {pool}")
+    check(slots < 1000 or pool["reserved_slots_most"] < slots // 4, f"all of it was reserved: {pool}")
+
+
 def copies(rig, way):
     """Out, verify, in and out again, with the check strategy on top."""
     rig.write("disk.img", rig.data)
@@ -159,6 +172,9 @@ def copies(rig, way):
         check(report["ok"] and report["speed"]["bytes"] == SIZE and report["misuses"] == 0, f"the report is odd: {report}")
         shared = report["reach"]["reachable_bytes"]
         judge_translation(way, report)
+        check(("growing" in way) == bool(report["pool"] and report["pool"]["grown"]), f"the pool is odd: {report['pool']}")
+        if "growing" in way:
+            judge_growth(report)
         if "bounce" in options[0]:
             check(shared == 0 and report["reach"]["reachable_pool_bytes"] > 0, f"private memory is reachable: {report['reach']}")
             check(0.99 < report["copies_per_byte"] < 1.02, f"{report['copies_per_byte']} bytes copied for each byte moved")
@@ -375,6 +391,7 @@ def points():
         yield f"copies: {way}", lambda rig, way=way: copies(rig, way)
     for lie in LIES:
         yield f"a back-end that lies: {lie}", lambda rig, lie=lie: lies(rig, lie, "own pool")
+    yield "a back-end that lies: die, growing pool", lambda rig: lies(rig, "die", "growing pool")
     yield "a back-end that lies: wrong-id, direct", lambda rig: lies(rig, "wrong-id", "direct")
     for lie in ("wrong-id", "die", "hangup", "silent", "nothing", "index"):
         yield f"a back-end that lies: {lie}, iommu-strict", lambda rig, lie=lie: lies(rig, lie, "iommu-strict")
@@ -382,7 +399,8 @@ def points():
         yield f"a back-end that dies by the way is an error, not a hang: {way[6:]}", lambda rig, way=way: killed(rig, [way])
     for way in (["--dma=iommu-strict"], ["--dma=iommu-strict", "--push"], ["--dma=hybrid-lazy", "--threshold=4K"]):
         yield f"a back-end that freezes is an error: {' '.join(way)[6:]}", lambda rig, way=way: frozen(rig, way)
-    for way, finds in {"direct": (True, True), "global pool": (False, True), "own pool": (False, False), "iommu-strict": (True, True),
+    for way, finds in {"direct": (True, True), "global pool": (False, True), "own pool": (False, False),
+                       "growing global pool": (False, True), "iommu-strict": (True, True),
                        "hybrid-strict": (True, True)}.items():
         yield f"attack: {way}", lambda rig, way=way, finds=finds: attacked(rig, way, finds)
     for test in (differences, read_only, load, lazy_ends, lost_writes, nobody_listens, usage):
