@@ -17,13 +17,16 @@
 #define QUEUE_SIZE 1024u
 #define BLOCK_MAX 65536u
 #define PHYSICAL_MAX (1u << 20)
-#define DEPTH 256u       /* requests at once, all queues together */
-#define POLL_US 50u      /* what waking up costs, about */
-#define SPAN_EXTRA 1024u /* pieces that a request may have more than its descriptors: pages that an IOMMU scattered */
+#define DEPTH 256u          /* requests at once, all queues together */
+#define OWN_MAX (64u << 20) /* KiB */
+#define OWN_BIT_MIN 50u     /* feature bits from there on are for the device type, which has none of them (virtio v1.4 2.2) */
+#define POLL_US 50u         /* what waking up costs, about */
+#define SPAN_EXTRA 1024u    /* pieces that a request may have more than its descriptors: pages that an IOMMU scattered */
 
 struct blk_options {
     const char *socket_path, *file, *serial;
     unsigned fd, queues, queue_size, seg_max, poll_us;
+    unsigned own_kib, own_bit;        /* memory of its own, 0: none; the feature bit */
     unsigned block, physical, opt_io; /* bytes */
     bool have_fd, read_only, direct, no_discard, order_platform;
 };
@@ -138,6 +141,8 @@ static int serve(struct blk *b, int fd, struct via_err *err)
         .queues = (uint16_t)b->opt->queues,
         .num_max = (uint16_t)b->opt->queue_size,
         .config = true,
+        .own_size = (uint64_t)b->opt->own_kib << 10,
+        .own_bit = b->opt->own_bit,
     };
     int result = via_server_open(&b->server, &server_ops, &cfg, &b->loop, fd, err);
     b->serving = result == 0;
@@ -283,6 +288,8 @@ static int usage(FILE *to)
           "  --no-discard          offer no discard; else it is offered, and left unheeded where the image can't punch holes\n"
           "  --serial=TEXT         the disk's serial number, up to 20 bytes (default: the image's name without its directory)\n"
           "  --order-platform      offer the platform's order (ORDER_PLATFORM), as a device does that is no program\n"
+          "  --own-memory=N        offer N KiB of memory of its own, for front-ends that share none of theirs\n"
+          "  --own-memory-bit=N    the virtio feature bit that says so, 50 to 63 (default 63)\n"
           "  --poll-us=N           look for work up to N microseconds before sleeping (default 50)\n"
           "  --print-capabilities  tell what the program can do, as JSON\n"
           "  --help, --version\n",
@@ -329,6 +336,8 @@ enum {
     OPT_NO_DISCARD,
     OPT_SERIAL,
     OPT_ORDER,
+    OPT_OWN,
+    OPT_OWN_BIT,
     OPT_POLL,
     OPT_CAPS,
     OPT_HELP,
@@ -350,6 +359,8 @@ static const struct option long_options[] = {
     {"no-discard", no_argument, NULL, OPT_NO_DISCARD},
     {"serial", required_argument, NULL, OPT_SERIAL},
     {"order-platform", no_argument, NULL, OPT_ORDER},
+    {"own-memory", required_argument, NULL, OPT_OWN},
+    {"own-memory-bit", required_argument, NULL, OPT_OWN_BIT},
     {"poll-us", required_argument, NULL, OPT_POLL},
     {"print-capabilities", no_argument, NULL, OPT_CAPS},
     {"help", no_argument, NULL, OPT_HELP},
@@ -409,6 +420,10 @@ static int take_option(struct blk_options *o, int option, const char *name)
     case OPT_ORDER:
         o->order_platform = true;
         return -1;
+    case OPT_OWN:
+        return number(name, optarg, 64, OWN_MAX, &o->own_kib) ? -1 : 2;
+    case OPT_OWN_BIT:
+        return number(name, optarg, OWN_BIT_MIN, 63, &o->own_bit) ? -1 : 2;
     case OPT_POLL:
         return number(name, optarg, 0, 1000000, &o->poll_us) ? -1 : 2;
     case OPT_CAPS:
@@ -436,6 +451,8 @@ static int judge_disk(const struct blk_options *o)
         return bad("--block-size must be a power of two");
     if (o->physical && (!via_is_pow2(o->physical) || o->physical < o->block))
         return bad("--physical-block-size must be a power of two, and no less than --block-size");
+    if (o->own_kib % 4)
+        return bad("--own-memory must be a multiple of 4");
     if (o->opt_io % o->block)
         return bad("--opt-io-size must be a multiple of --block-size");
     if (o->serial && strlen(o->serial) > VIA_BLK_ID_BYTES)
@@ -465,7 +482,8 @@ static int parse(struct blk_options *o, int argc, char **argv)
 int main(int argc, char **argv)
 {
     static struct blk blk = {.listener.fd = -1, .signals.fd = -1};
-    struct blk_options options = {.queues = 1, .block = VIA_BLK_SECTOR, .queue_size = QUEUE_SIZE, .seg_max = SEG_MAX, .poll_us = POLL_US};
+    struct blk_options options = {
+        .queues = 1, .block = VIA_BLK_SECTOR, .queue_size = QUEUE_SIZE, .seg_max = SEG_MAX, .poll_us = POLL_US, .own_bit = VIA_OWN_BIT};
     struct via_err err = {.text = ""};
     int status = parse(&options, argc, argv);
     if (status >= 0)

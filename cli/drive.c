@@ -30,6 +30,9 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "  --dma=direct|window|bounce  share all of the driver's memory; the same at offsets in\n"
                            "                              two banks; or a pool alone (default: bounce)\n"
                            "  --dma=bounce-iommu          bounce, with the pool mapped for good behind an IOMMU\n"
+                           "  --dma=device                bounce, through memory that belongs to the back-end: it\n"
+                           "                              gets none of the driver's\n"
+                           "  --device-bit=N              the feature bit that says so (default: 63)\n"
                            "  --dma=identity              direct, behind an IOMMU that leaves addresses as they are\n"
                            "  --dma=iommu-strict|iommu-lazy\n"
                            "                              map each request's pages for the back-end, and take them\n"
@@ -49,33 +52,34 @@ static const char help[] = "usage: viaduct drive [OPTION...] SOCKET COMMAND\n"
                            "  --pool-size=SIZE            bytes of pool (default: 16M)\n"
                            "  --memory-size=SIZE          secure: bytes of the guest's memory (default: 64M)\n"
                            "  --pool-grow                 reserve no more of it than is needed for now\n"
-                           "  --check                     look for misuse of the dma interface\n"
-                           "\n"
-                           "I/O:\n"
-                           "  --queues=N --queue-size=N   (default: 1, 128)\n"
-                           "  --depth=N                   requests in flight in each queue (default: 16)\n"
-                           "  --block-size=SIZE           bytes in a request (default: up to 256K; load: 4K)\n"
-                           "  --mix=MIX                   load: read, write, randread, randwrite, rw[:PERCENT] or\n"
-                           "                              randrw[:PERCENT of reads] (default: randread)\n"
-                           "  --seconds=N | --ops=N       load: how long (default: 5 seconds)\n"
-                           "  --verify                    load: blocks say which write they are, and are checked\n"
-                           "  --move-to=SOCKET[,all][,translated]\n"
-                           "                              move there in the middle of it all, and to the next of\n"
-                           "                              these, and back to the first SOCKET, and so on; all: the\n"
-                           "                              back-end there is given all of the driver's memory;\n"
-                           "                              translated: it is behind an IOMMU\n"
-                           "  --move-every=N              requests between two moves (default: 1000)\n"
-                           "  --poll                      never sleep while requests are in flight\n"
-                           "  --timeout=SECONDS           give up on a back-end that stays silent (default: 10)\n"
-                           "\n"
-                           "Looking at the back-end:\n"
-                           "  --backend-pid=PID           whose mappings and descriptors are inspected (default:\n"
-                           "                              who is at the other end of SOCKET)\n"
-                           "  --probe=N                   N small reads between guard bytes\n"
-                           "  --canary-out=FILE           write the canaries, inverted, for an attacker to look for\n"
-                           "\n"
-                           "  --json[=FILE]               report as JSON\n"
-                           "  --progress                  show progress even where standard error is no terminal\n";
+                           "  --check                     look for misuse of the dma interface\n";
+
+static const char more_help[] = "\n"
+                                "I/O:\n"
+                                "  --queues=N --queue-size=N   (default: 1, 128)\n"
+                                "  --depth=N                   requests in flight in each queue (default: 16)\n"
+                                "  --block-size=SIZE           bytes in a request (default: up to 256K; load: 4K)\n"
+                                "  --mix=MIX                   load: read, write, randread, randwrite, rw[:PERCENT] or\n"
+                                "                              randrw[:PERCENT of reads] (default: randread)\n"
+                                "  --seconds=N | --ops=N       load: how long (default: 5 seconds)\n"
+                                "  --verify                    load: blocks say which write they are, and are checked\n"
+                                "  --move-to=SOCKET[,all][,translated]\n"
+                                "                              move there in the middle of it all, and to the next of\n"
+                                "                              these, and back to the first SOCKET, and so on; all: the\n"
+                                "                              back-end there is given all of the driver's memory;\n"
+                                "                              translated: it is behind an IOMMU\n"
+                                "  --move-every=N              requests between two moves (default: 1000)\n"
+                                "  --poll                      never sleep while requests are in flight\n"
+                                "  --timeout=SECONDS           give up on a back-end that stays silent (default: 10)\n"
+                                "\n"
+                                "Looking at the back-end:\n"
+                                "  --backend-pid=PID           whose mappings and descriptors are inspected (default:\n"
+                                "                              who is at the other end of SOCKET)\n"
+                                "  --probe=N                   N small reads between guard bytes\n"
+                                "  --canary-out=FILE           write the canaries, inverted, for an attacker to look for\n"
+                                "\n"
+                                "  --json[=FILE]               report as JSON\n"
+                                "  --progress                  show progress even where standard error is no terminal\n";
 
 enum {
     OPT_DMA = 256,
@@ -88,6 +92,7 @@ enum {
     OPT_OVERRIDE,
     OPT_MEMORY_SIZE,
     OPT_POOL_GROW,
+    OPT_DEVICE_BIT,
     OPT_THRESHOLD,
     OPT_PUSH,
     OPT_CHECK,
@@ -122,6 +127,7 @@ static const struct option options[] = {
     {"override", required_argument, NULL, OPT_OVERRIDE},
     {"memory-size", required_argument, NULL, OPT_MEMORY_SIZE},
     {"pool-grow", no_argument, NULL, OPT_POOL_GROW},
+    {"device-bit", required_argument, NULL, OPT_DEVICE_BIT},
     {"threshold", required_argument, NULL, OPT_THRESHOLD},
     {"push", no_argument, NULL, OPT_PUSH},
     {"check", no_argument, NULL, OPT_CHECK},
@@ -217,7 +223,7 @@ static int take_memory(struct via_drive_opts *o, int c, const char *arg)
             return 0;
         }
     return wrong("dma", arg,
-                 "auto, direct, window or bounce, bounce-iommu, identity, iommu-strict, iommu-lazy, hybrid-strict or hybrid-lazy");
+                 "auto, direct, window, bounce or device, bounce-iommu, identity, iommu-strict, iommu-lazy, hybrid-strict or hybrid-lazy");
 }
 
 static int take_number(struct via_drive_opts *o, int c, const char *arg)
@@ -248,6 +254,11 @@ static int take_number(struct via_drive_opts *o, int c, const char *arg)
         if (!number(arg, 1, UINT32_MAX, &v))
             return wrong("threshold", arg, "from 1 to 4G less one byte");
         o->threshold = (uint32_t)v;
+        return 0;
+    case OPT_DEVICE_BIT:
+        if (!number(arg, 50, 63, &v))
+            return wrong("device-bit", arg, "the number of a feature bit of a device type, from 50 to 63");
+        o->device_bit = (unsigned)v;
         return 0;
     case OPT_TIMEOUT:
         if (!number(arg, 1, 3600, &v))
@@ -406,6 +417,8 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         return usage("--protected, --translated, --isolate, --mask and --override need --dma=auto", NULL);
     if (o->dma == VIA_DRIVE_BOUNCE_IOMMU && !o->wish.automatic && o->global_pool)
         return usage("--dma=bounce-iommu maps a pool for this device alone: leave --pool=global out", NULL);
+    if (o->dma == VIA_DRIVE_DEVICE && (o->pool_grow || o->global_pool || o->places))
+        return usage("with --dma=device the pool is one back-end's: no --pool-grow, no --pool=global, no --move-to", NULL);
     if (o->pool_grow && (!via_drive_pooled(o->dma) || secure))
         return usage("--pool-grow needs a pool: --dma=bounce or --dma=hybrid-...", NULL);
     if (o->depth > o->queue_size)
@@ -428,6 +441,7 @@ static int parse(struct via_drive_opts *o, int argc, char **argv)
                                  .wish.mask = UINT64_MAX,
                                  .pool_size = 16 << 20,
                                  .threshold = 32 << 10,
+                                 .device_bit = VIA_OWN_BIT,
                                  .queues = 1,
                                  .queue_size = 128,
                                  .depth = 16,
@@ -438,7 +452,7 @@ static int parse(struct via_drive_opts *o, int argc, char **argv)
     optind = 0;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == OPT_HELP) {
-            fputs(help, stdout);
+            printf("%s%s", help, more_help);
             return -1;
         }
         int r = c == '?' ? usage("see above", NULL) : take_option(o, c, optarg);

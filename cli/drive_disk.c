@@ -58,17 +58,31 @@ static int read_config(struct via_drive *d)
     return 0;
 }
 
+static bool is_lent(const struct via_drive *d) { return d->opts.dma == VIA_DRIVE_DEVICE; }
+
 /* Translated: the flag that says so, and a channel that the back-end can ask by. */
 static int negotiate(struct via_drive *d)
 {
     bool wished = d->opts.wish.automatic, translated = !wished && via_drive_translated(d->opts.dma);
-    uint64_t access = VIA_BIT(VIA_F_ACCESS_PLATFORM), ask = VIA_BIT(VIA_VU_PF_BACKEND_REQ);
+    uint64_t access = VIA_BIT(VIA_F_ACCESS_PLATFORM), ask = VIA_BIT(VIA_VU_PF_BACKEND_REQ), own = 0;
     uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? access : 0), want = via_drive_want, protocol = via_drive_want_protocol;
+    if (is_lent(d)) {
+        own = VIA_BIT(d->opts.device_bit);
+        need |= own;
+        protocol |= ask | VIA_BIT(VIA_VU_PF_SHMEM);
+        d->end.client.region = &d->region;
+    }
     if (wished && d->opts.wish.translated)
         want |= access; /* where it isn't offered, there are other ways */
     if (translated || want & access)
         protocol |= ask;
     int r = via_client_negotiate(&d->end.client, want, need, protocol, &d->err);
+    if (r == -VIA_ENOTSUP && own && !(d->end.client.front.offered & own))
+        return via_err_set(&d->err, r,
+                           "--dma=device: the back-end offers no memory of its own (feature bit %u); start it with --own-memory",
+                           d->opts.device_bit);
+    if (!r && own)
+        return via_client_region_wait(&d->end.client, &d->err);
     if (r == -VIA_ENOTSUP && translated && !(d->end.client.front.offered & VIA_BIT(VIA_F_ACCESS_PLATFORM)))
         return via_err_set(&d->err, r, "--dma=%s: the back-end takes no translated addresses (it does not offer ACCESS_PLATFORM)",
                            via_drive_dma_name(d->opts.dma));
@@ -151,6 +165,7 @@ static int open_memory(struct via_drive *d)
         .stay = o->wish.mask > IOVA_STAY * 2 ? IOVA_STAY : IOVA_LOW,
         .guest = o->memory_size,
         .grow = o->pool_grow,
+        .region = o->dma == VIA_DRIVE_DEVICE ? &d->region : NULL,
     };
     return via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
 }
@@ -173,6 +188,7 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
     if (via_drive_pooled(d->opts.dma)) {
         if (via_bounce_init(&q->bounce, &d->mem.slots.pool, index, VIA_BOUNCE_CACHE / 2))
             return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
+        q->bounce.clear_tails = is_lent(d);
         q->dma = &q->bounce.dma;
     }
     if (d->opts.dma == VIA_DRIVE_TURN) {
@@ -247,7 +263,7 @@ static int open_queue(struct via_drive *d, unsigned index)
     if (r)
         return via_err_set(&d->err, r, "the block driver refuses a depth of %u with %u segments", d->opts.depth, segs);
     via_iova at = {(uintptr_t)q->ring}; /* by user address where nothing is translated */
-    if (via_drive_translated(d->opts.dma) && via_drive_address(&d->mem, q->ring, q->lay.total, &at))
+    if ((via_drive_translated(d->opts.dma) || is_lent(d)) && via_drive_address(&d->mem, q->ring, q->lay.total, &at))
         return via_err_set(&d->err, -VIA_ERANGE, "the device has no address for queue %u", index);
     r = via_client_ring_start(&d->end.client, index, d->opts.queue_size, at.v + q->lay.desc, at.v + q->lay.avail, at.v + q->lay.used, 0,
                               q->kick, q->call, &d->err);
@@ -259,6 +275,8 @@ static int open_queue(struct via_drive *d, unsigned index)
 static uint64_t last_address(const struct via_drive *d)
 {
     const struct via_phys_range *stay = &d->mem.stay;
+    if (!d->mem.regions)
+        return d->mem.pool.len - 1; /* offsets in memory of the back-end's */
     const struct via_vu_region *region = &d->mem.region[d->mem.regions - 1];
     return stay->len ? stay->phys + (stay->len - 1) : region->gpa + (region->size - 1);
 }
@@ -275,7 +293,7 @@ int via_drive_start(struct via_drive *d)
         r = via_drive_domain_open(d);
     if (!r && d->opts.canary_out)
         r = via_drive_canary_out(&d->mem, d->opts.canary_out, &d->err);
-    if (!r)
+    if (!r && d->mem.regions)
         r = via_client_share(&d->end.client, d->mem.region, d->mem.region_fd, d->mem.regions, &d->err);
     if (!r && translated)
         r = via_endpoint_attach(&d->end, &d->domain.front, &d->err);
@@ -336,6 +354,9 @@ void via_drive_stop(struct via_drive *d)
     d->neighbour = NULL;
     via_drive_domain_close(d);
     via_drive_memory_close(&d->mem);
+    if (d->region.mapped.ptr)
+        via_mapped_close(&d->region.mapped);
+    d->region.mapped.ptr = NULL;
     for (struct via_drive_io *io = d->ios, *next; io; io = next) {
         next = io->next;
         free(io);

@@ -16,7 +16,8 @@
 #define PHYS_POOL UINT64_C(0x1000000)
 #define BUS_LOW UINT64_C(0x80000000)    /* window: the lower bank on the device's bus */
 #define BUS_HIGH UINT64_C(0x2000000000) /* and the upper one, far away */
-#define SECRET 65536u                   /* bytes of driver memory full of the canary */
+#define POOL_MIN ((size_t)65536)
+#define SECRET 65536u /* bytes of driver memory full of the canary */
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
@@ -113,6 +114,22 @@ static int share_pool(struct via_drive_memory *m, size_t rings, const struct via
     return r ? r : make_slots(m, rings, need->grow, err);
 }
 
+/* The back-end's memory: addresses are offsets in it, and nothing is shared. */
+static int borrow_pool(struct via_drive_memory *m, size_t rings, const struct via_mapped *of, struct via_err *err)
+{
+    m->lent = true;
+    m->pool = (struct via_memory){.fd = -1, .ptr = of->ptr, .len = of->len};
+    if (of->len < rings + POOL_MIN)
+        return via_err_set(err, -VIA_ENOSPC,
+                           "the back-end's memory of %zu bytes is too small: %zu are for rings, and %zu for a pool at least", of->len,
+                           rings, POOL_MIN);
+    m->range[0] = (struct via_phys_range){m->pool.ptr, m->pool.len, 0};
+    if (via_direct_init(&m->direct, m->range, 1))
+        return via_err_set(err, -VIA_EINVAL, "the back-end's memory can't be addressed");
+    m->base = m->lasting = &m->direct.dma;
+    return make_slots(m, rings, false, err);
+}
+
 /* The driver's memory and a pool behind it. */
 static int share_both(struct via_drive_memory *m, size_t rings, const struct via_drive_need *need, struct via_err *err)
 {
@@ -157,7 +174,9 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
     if (r)
         return r;
     m->priv = (struct via_arena){m->own.ptr, m->own.len, 0};
-    if (pool) {
+    if (need->region) {
+        r = borrow_pool(m, rings, &need->region->mapped, err);
+    } else if (pool) {
         m->pool.len = rings + round_up(need->slots, need->grow ? VIA_DRIVE_CHUNK : PAGE);
         r = via_drive_bounced(how) ? share_pool(m, rings, need, err) : share_both(m, rings, need, err);
     } else {
@@ -174,6 +193,8 @@ void via_drive_memory_close(struct via_drive_memory *m)
     struct via_memory *all[] = {&m->own, &m->pool, &m->other};
     via_drive_guest_close(m);
     via_drive_grow_close(m);
+    if (m->lent)
+        m->pool.ptr = NULL; /* not ours to take away */
     for (unsigned i = 0; i < via_array_len(all); i++)
         if (all[i]->ptr)
             via_memory_destroy(all[i]);

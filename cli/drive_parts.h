@@ -36,6 +36,7 @@ enum via_drive_dma {
     VIA_DRIVE_DIRECT,
     VIA_DRIVE_WINDOW,
     VIA_DRIVE_BOUNCE,
+    VIA_DRIVE_DEVICE,       /* bounce, through memory of the back-end's */
     VIA_DRIVE_TURN,         /* direct or bounce: the command secure turns from one to the other */
     VIA_DRIVE_BOUNCE_IOMMU, /* translated from here on; the pool is all that is mapped, for good */
     VIA_DRIVE_IDENTITY,
@@ -47,8 +48,11 @@ enum via_drive_dma {
 };
 static inline bool via_drive_translated(enum via_drive_dma how) { return how >= VIA_DRIVE_BOUNCE_IOMMU; }
 static inline bool via_drive_hybrid(enum via_drive_dma how) { return how == VIA_DRIVE_HYBRID_STRICT || how == VIA_DRIVE_HYBRID_LAZY; }
-/* The back-end is given a pool and nothing else. */
-static inline bool via_drive_bounced(enum via_drive_dma how) { return how == VIA_DRIVE_BOUNCE || how == VIA_DRIVE_BOUNCE_IOMMU; }
+/* Nothing of the driver's memory but perhaps a pool is the back-end's. */
+static inline bool via_drive_bounced(enum via_drive_dma how)
+{
+    return how == VIA_DRIVE_BOUNCE || how == VIA_DRIVE_BOUNCE_IOMMU || how == VIA_DRIVE_DEVICE;
+}
 static inline bool via_drive_pooled(enum via_drive_dma how)
 {
     return via_drive_bounced(how) || how == VIA_DRIVE_TURN || via_drive_hybrid(how);
@@ -88,6 +92,7 @@ struct via_drive_opts {
     uint32_t threshold;   /* hybrid: bytes of a buffer from which on it is mapped */
     uint32_t block_size;  /* 0: the command's own choice */
     bool pool_grow;
+    unsigned device_bit; /* the feature bit for memory of the back-end's */
     unsigned queues, queue_size, depth;
     unsigned probe; /* small reads between guard bytes, after the command */
     struct via_drive_mix mix;
@@ -139,14 +144,16 @@ struct via_drive_memory {
     struct via_grow slots; /* slots.pool: the slots, whether it grows or not */
     _Atomic uint64_t *slot_map;
     struct via_drive_grow *grow;         /* NULL: it does not */
+    bool lent;                           /* pool is the back-end's memory */
     uint8_t canary[2][VIA_DRIVE_CANARY]; /* the driver's secret, and the neighbour's */
 };
 
 struct via_drive_need { /* bytes */
     size_t priv, rings, slots;
-    uint64_t stay; /* where addresses change: the first of those that don't */
-    size_t guest;  /* of a guest's memory at least */
-    bool grow;     /* slots: at most */
+    uint64_t stay;                          /* where addresses change: the first of those that don't */
+    size_t guest;                           /* of a guest's memory at least */
+    bool grow;                              /* slots: at most */
+    const struct via_client_region *region; /* of the back-end; NULL: none */
 };
 
 VIA_MUST_USE int via_drive_memory_open(struct via_drive_memory *, enum via_drive_dma, const struct via_drive_need *, struct via_err *err);
@@ -331,6 +338,7 @@ struct via_drive {
     struct via_drive_opts opts;
     struct via_err err;
     struct via_endpoint end;
+    struct via_client_region region; /* of the back-end's; mapped only with --dma=device */
     bool connected;
     struct via_blk_config config;
     uint64_t capacity;  /* bytes */

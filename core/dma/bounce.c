@@ -309,6 +309,28 @@ static void clear_in(const struct via_bounce *b, const struct via_mapping *m)
     }
 }
 
+/* Slots that are not shared with another segment, of which one stands for a part: what is before it, behind it, and for the device to fill.
+ */
+static void clear_tails(const struct via_bounce *b, const struct via_mapping *m)
+{
+    const struct via_pool *p = b->pool;
+    const struct via_seg *seg = m->seg;
+    for (unsigned i = 0; i < (unsigned)m->buf_out + m->buf_in; i++) {
+        bool in = i >= m->buf_out, ours = is_ours(p, &m->buf[i], in);
+        for (size_t pos = 0; pos < m->buf[i].len; pos += seg->len, seg++) {
+            uint64_t off = seg->addr.v - p->base, end = off + seg->len;
+            if (ours)
+                continue;
+            if (!pos)
+                via_shm_zero(p->mem + off / SLOT * SLOT, off % SLOT);
+            if (in)
+                via_shm_zero(p->mem + off, seg->len);
+            if (pos + seg->len == m->buf[i].len)
+                via_shm_zero(p->mem + end, (SLOT - end % SLOT) % SLOT);
+        }
+    }
+}
+
 /*
  * The usual case has a way of its own, short enough for a processor to begin the next request's copy while this one's lasts: each buffer
  * fits into a slot, the cache has as many, and no word that others write is touched. false: it is another case.
@@ -334,7 +356,7 @@ static inline bool map_at_hand(struct via_bounce *b, const struct via_span *buf,
     const struct via_pool *p = b->pool;
     const uint32_t *slot = b->cache + b->cached;
     unsigned n = out + in;
-    if (n > b->cached || n > m->cap || !n || b->under_reports || p->port)
+    if (n > b->cached || n > m->cap || !n || b->under_reports || b->clear_tails || p->port)
         return false;
     fetch(buf, out, false);
     for (unsigned i = 0; i < n; i++) {
@@ -419,6 +441,8 @@ static int map_any(struct via_bounce *b, const struct via_span *buf, unsigned ou
     m->way = 0;
     if (b->under_reports)
         clear_in(b, m);
+    if (b->clear_tails)
+        clear_tails(b, m);
     copy_out(b, m);
     hand_over(b->pool, m);
     return 0;

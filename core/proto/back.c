@@ -6,7 +6,8 @@
 
 #define PROTOCOL_KNOWN                                                                                                                     \
     (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |                \
-     VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS))
+     VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) |    \
+     VIA_BIT(VIA_VU_PF_SHMEM))
 
 int via_back_init(struct via_back *b, const struct via_back_cfg *cfg)
 {
@@ -14,6 +15,8 @@ int via_back_init(struct via_back *b, const struct via_back_cfg *cfg)
         cfg->slots > VIA_VU_SLOTS_MAX || (cfg->protocol & ~PROTOCOL_KNOWN))
         return -VIA_EINVAL;
     if (cfg->slots == 0 && (cfg->protocol & VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS)))
+        return -VIA_EINVAL;
+    if (!cfg->shmem != !(cfg->protocol & VIA_BIT(VIA_VU_PF_SHMEM)))
         return -VIA_EINVAL;
     memset(b, 0, sizeof(*b));
     b->cfg = *cfg;
@@ -113,6 +116,8 @@ static int handle(struct via_back *b, struct via_vu_msg *m)
         return via_back_status(b);
     case VIA_VU_GET_STATUS:
         return tell(b, b->status);
+    case VIA_VU_GET_SHMEM_CONFIG:
+        return 0; /* the answer is always the same */
     case VIA_VU_SET_BACKEND_REQ_FD:
         b->act.what = VIA_BACK_REQ_FD;
         via_back_take_fds(b, m, 1);
@@ -219,6 +224,11 @@ static bool answer(const struct via_back *b, int err, struct via_vu_msg *reply)
         begin_reply(b, reply);
         reply->size = sizeof(s);
         memcpy(reply->payload, &s, sizeof(s));
+    } else if (b->msg.request == VIA_VU_GET_SHMEM_CONFIG) {
+        const struct via_vu_shmem_config c = {.n = 1, .size = {b->cfg.shmem}};
+        begin_reply(b, reply);
+        reply->size = VIA_VU_SHMEM_HDR + sizeof(c.size[0]);
+        memcpy(reply->payload, &c, reply->size);
     } else {
         via_vu_reply_u64(reply, b->msg.request, b->act.value);
     }
@@ -262,4 +272,16 @@ void via_back_config_changed(const struct via_back *b, struct via_vu_msg *m)
     memset(m, 0, sizeof(*m));
     m->request = VIA_VU_BACK_CONFIG_CHANGE;
     m->flags = VIA_VU_VERSION;
+}
+
+void via_back_shmem_map(const struct via_back *b, struct via_vu_msg *m, int fd)
+{
+    const struct via_vu_shmem s = {.len = b->cfg.shmem, .flags = VIA_VU_SHMEM_RW};
+    VIA_ASSERT((b->protocol & VIA_BIT(VIA_VU_PF_SHMEM)) && (b->protocol & VIA_BIT(VIA_VU_PF_BACKEND_REQ)));
+    memset(m, 0, sizeof(*m));
+    m->request = VIA_VU_BACK_SHMEM_MAP;
+    m->flags = VIA_VU_VERSION;
+    m->size = sizeof(s);
+    memcpy(m->payload, &s, sizeof(s));
+    m->fd[m->nfd++] = fd;
 }

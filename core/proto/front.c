@@ -172,6 +172,19 @@ static int take_config(struct via_front *f, const struct via_vu_msg *m)
     return 0;
 }
 
+static int take_shmem(struct via_front *f, const struct via_vu_msg *m)
+{
+    struct via_vu_shmem_config c = {0};
+    if (m->size >= VIA_VU_SHMEM_HDR)
+        memcpy(&c, m->payload, m->size);
+    if (m->size < VIA_VU_SHMEM_HDR || m->size - VIA_VU_SHMEM_HDR < (uint64_t)c.n * sizeof(c.size[0]))
+        return broken(f, "the back-end's answer ends before the last of its shared memory regions", c.n, m->size);
+    memset(f->shmem, 0, sizeof(f->shmem));
+    memcpy(f->shmem, c.size, c.n * sizeof(c.size[0]));
+    f->value = c.n;
+    return 0;
+}
+
 static int take_base(struct via_front *f, const struct via_vu_msg *m)
 {
     struct via_vu_state s;
@@ -226,6 +239,8 @@ static int take_answer(struct via_front *f, const struct via_vu_msg *m)
         return take_base(f, m);
     if (due == VIA_VU_SET_LOG_BASE && m->size <= sizeof(v)) /* some answer with nothing, some with whatever is left of the request */
         return 0;
+    if (due == VIA_VU_GET_SHMEM_CONFIG)
+        return take_shmem(f, m);
     if (m->size != sizeof(v))
         return broken(f, "the back-end's answer has the wrong size", m->size, sizeof(v));
     memcpy(&v, m->payload, sizeof(v));
@@ -262,6 +277,8 @@ static enum via_front_event event_of(const struct via_front *f, const struct via
 {
     if (m->request == VIA_VU_BACK_CONFIG_CHANGE)
         return VIA_FRONT_CONFIG_CHANGE;
+    if (m->request == VIA_VU_BACK_SHMEM_MAP && (f->protocol & VIA_BIT(VIA_VU_PF_SHMEM)))
+        return VIA_FRONT_SHMEM_MAP;
     if (m->request != VIA_VU_BACK_IOTLB_MSG || !(f->features & VIA_BIT(VIA_F_ACCESS_PLATFORM)))
         return VIA_FRONT_UNKNOWN;
     via_vu_iotlb_get(m, iotlb);
@@ -286,8 +303,13 @@ int via_front_feed_back_req(struct via_front *f, const struct via_vu_msg *m, str
         return broken(f, "BACKEND_IOTLB_MSG: the payload has the wrong size", m->size, VIA_VU_IOTLB_BYTES);
     if (m->request == VIA_VU_BACK_IOTLB_MSG && m->nfd)
         return broken(f, "BACKEND_IOTLB_MSG: file descriptors came along, but it has none", m->nfd, 0);
+    if (m->request == VIA_VU_BACK_SHMEM_MAP && (m->size != sizeof(struct via_vu_shmem) || m->nfd != 1))
+        return broken(f, "BACKEND_SHMEM_MAP: the payload has the wrong size, or not one file descriptor came along", m->size,
+                      sizeof(struct via_vu_shmem));
     return (int)event_of(f, m, iotlb);
 }
+
+void via_vu_shmem_get(const struct via_vu_msg *m, struct via_vu_shmem *out) { memcpy(out, m->payload, sizeof(*out)); }
 
 bool via_front_back_done(const struct via_front *f, const struct via_vu_msg *m, int result, struct via_vu_msg *reply)
 {

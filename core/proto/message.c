@@ -62,6 +62,7 @@ static const struct via_vu_kind kinds[] = {
     ROW(REM_MEM_REG,           36, VIA_VU_PAYLOAD_MAX, 0, 1, PF(CONFIGURE_MEM_SLOTS), OWNER, SILENT),
     ROW(SET_STATUS,            8,  8,             0, 0, PF(STATUS),               OWNER,  SILENT),
     ROW(GET_STATUS,            0,  0,             0, 0, PF(STATUS),               ANYONE, ANSWERED),
+    ROW(GET_SHMEM_CONFIG,      0,  0,             0, 0, PF(SHMEM),                ANYONE, ANSWERED),
 };
 /* clang-format on */
 
@@ -85,6 +86,8 @@ const char *via_vu_back_name(uint32_t request)
         return "BACKEND_IOTLB_MSG";
     case VIA_VU_BACK_CONFIG_CHANGE:
         return "BACKEND_CONFIG_CHANGE_MSG";
+    case VIA_VU_BACK_SHMEM_MAP:
+        return "BACKEND_SHMEM_MAP";
     default:
         return "unknown request";
     }

@@ -38,6 +38,14 @@ _Static_assert(sizeof(struct via_vu_log) == 16, "log");
 _Static_assert(sizeof(struct via_vu_config) == 268 && sizeof(struct via_vu_config) <= VIA_VU_PAYLOAD_MAX, "config space");
 _Static_assert(offsetof(struct via_vu_iotlb, type) + 1 == VIA_VU_IOTLB_USED && sizeof(struct via_vu_iotlb) == VIA_VU_IOTLB_BYTES, "iotlb");
 
+struct via_vu_shmem_config {
+    uint32_t n, padding;
+    uint64_t size[VIA_VU_SHMEM_REGIONS];
+};
+_Static_assert(sizeof(struct via_vu_shmem) == 40, "shared memory map");
+_Static_assert(sizeof(struct via_vu_shmem_config) == VIA_VU_PAYLOAD_MAX, "shared memory regions");
+
+#define VIA_VU_SHMEM_HDR 8u
 #define VIA_VU_STATE_BYTES 8u
 #define VIA_VU_TABLE_HDR 8u
 #define VIA_VU_REGION_BYTES 32u

@@ -15,6 +15,7 @@
 #include <viaduct/vhost.h>
 
 #include "../clock.h"
+#include "client_parts.h"
 
 #define TIMEOUT_MS 5000
 #define IOTLB_DUE 64u          /* answers out before they are waited for; as many as fit into a socket's buffer several times */
@@ -27,7 +28,7 @@ static bool has_protocol(const struct via_client *c, enum via_vu_protocol_featur
 
 int via_client_adopt(struct via_client *c, int fd)
 {
-    *c = (struct via_client){.fd = fd, .timeout_ms = c->timeout_ms, .miss = c->miss, .req_fd = -1};
+    *c = (struct via_client){.fd = fd, .timeout_ms = c->timeout_ms, .miss = c->miss, .region = c->region, .req_fd = -1};
     via_sock_rx_init(&c->rx);
     via_sock_rx_init(&c->req_rx);
     via_front_init(&c->front);
@@ -160,6 +161,8 @@ static int serve(struct via_client *c, struct via_err *err)
         return result;
     count_round(c);
     int event = via_front_feed_back_req(&c->front, m, &iotlb);
+    if (event == VIA_FRONT_SHMEM_MAP)
+        result = via_client_region_map(c, m);
     via_vu_close_fds(m);
     if (event < 0) {
         char who[80];
@@ -173,7 +176,7 @@ static int serve(struct via_client *c, struct via_err *err)
         c->serving = true;
         result = c->miss ? c->miss(c, &iotlb) : -VIA_ENOTSUP;
         c->serving = false;
-    } else {
+    } else if (event != VIA_FRONT_SHMEM_MAP) {
         result = 0;
     }
     if (c->front.broken)
@@ -228,7 +231,7 @@ static int client_send(struct via_client *c, const struct via_vu_msg *m, const c
 }
 
 /* Send a composed request and wait for its answer where one is due. */
-static int client_ask(struct via_client *c, const struct via_vu_msg *m, struct via_err *err)
+int via_client_ask(struct via_client *c, const struct via_vu_msg *m, struct via_err *err)
 {
     const char *name = via_vu_name(m->request);
     int result = client_begin(c, name, err);
@@ -241,14 +244,14 @@ static int ask_get(struct via_client *c, enum via_vu_request what, struct via_er
 {
     struct via_vu_msg m;
     via_front_get(&c->front, &m, what);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 static int ask_set(struct via_client *c, enum via_vu_request what, uint64_t value, struct via_err *err)
 {
     struct via_vu_msg m;
     via_front_set_u64(&c->front, &m, what, value);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 /* What was sent has been seen by the back-end: it answers in order. */
@@ -266,7 +269,7 @@ static int request_channel(struct via_client *c, struct via_err *err)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
         return via_err_set(err, -VIA_ENOMEM, "no socket for the back-end's own requests is to be had");
     via_front_back_req_fd(&c->front, &m, pair[1]);
-    int result = client_ask(c, &m, err);
+    int result = via_client_ask(c, &m, err);
     close(pair[1]);
     if (result < 0)
         close(pair[0]);
@@ -296,7 +299,7 @@ int via_client_offer(struct via_client *c, uint64_t want_protocol, struct via_er
     if (result < 0)
         return result;
     via_front_plain(&c->front, &m, VIA_VU_SET_OWNER);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 int via_client_accept(struct via_client *c, uint64_t features, struct via_err *err)
@@ -326,10 +329,10 @@ int via_client_share(struct via_client *c, const struct via_vu_region *region, c
         return via_err_set(err, -VIA_ENOTSUP, "the back-end takes at most %u memory regions, not %u (it lacks CONFIGURE_MEM_SLOTS)",
                            VIA_VU_TABLE_REGIONS, n);
     via_front_mem_table(&c->front, &m, region, fd, table);
-    int result = client_ask(c, &m, err);
+    int result = via_client_ask(c, &m, err);
     for (unsigned i = table; i < n && result == 0; i++) {
         via_front_mem_reg(&c->front, &m, true, &region[i], fd[i]);
-        result = client_ask(c, &m, err);
+        result = via_client_ask(c, &m, err);
     }
     return result < 0 ? result : client_settle(c, err);
 }
@@ -338,14 +341,14 @@ static int ring_state(struct via_client *c, enum via_vu_request what, unsigned i
 {
     struct via_vu_msg m;
     via_front_ring_state(&c->front, &m, what, index, num);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 static int ring_fd(struct via_client *c, enum via_vu_request what, unsigned index, int fd, struct via_err *err)
 {
     struct via_vu_msg m;
     via_front_ring_fd(&c->front, &m, what, index, fd);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 int via_client_ring_start(struct via_client *c, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used, uint16_t base,
@@ -357,7 +360,7 @@ int via_client_ring_start(struct via_client *c, unsigned index, unsigned num, ui
         result = ring_state(c, VIA_VU_SET_VRING_BASE, index, base, err);
     if (result == 0) {
         via_front_ring_addr(&c->front, &m, index, desc, avail, used);
-        result = client_ask(c, &m, err);
+        result = via_client_ask(c, &m, err);
     }
     if (result == 0)
         result = ring_fd(c, VIA_VU_SET_VRING_CALL, index, call, err);
@@ -382,14 +385,14 @@ int via_client_log(struct via_client *c, int fd, uint64_t offset, uint64_t len, 
     if (!has_protocol(c, VIA_VU_PF_LOG_SHMFD) || !(c->front.offered & VIA_BIT(VIA_F_LOG_ALL)))
         return via_err_set(err, -VIA_ENOTSUP, "the back-end keeps no dirty log (it lacks LOG_SHMFD or LOG_ALL)");
     via_front_log_base(&c->front, &m, offset, len, fd);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 int via_client_log_event(struct via_client *c, int fd, struct via_err *err)
 {
     struct via_vu_msg m;
     via_front_log_fd(&c->front, &m, fd);
-    int result = client_ask(c, &m, err);
+    int result = via_client_ask(c, &m, err);
     return result < 0 ? result : client_settle(c, err);
 }
 
@@ -408,7 +411,7 @@ int via_client_ring_log(struct via_client *c, unsigned index, uint64_t desc, uin
         via_front_ring_log(&c->front, &m, index, desc, avail, used, log);
     else
         via_front_ring_addr(&c->front, &m, index, desc, avail, used);
-    int result = client_ask(c, &m, err);
+    int result = via_client_ask(c, &m, err);
     return result < 0 ? result : client_settle(c, err);
 }
 
@@ -425,7 +428,7 @@ int via_client_config_get(struct via_client *c, uint32_t offset, void *out, uint
     if (len == 0 || len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
         return via_err_set(err, -VIA_ERANGE, "a message carries 1 to %u bytes of config space", VIA_VU_CONFIG_MAX);
     via_front_config_get(&c->front, &m, offset, len);
-    int result = client_ask(c, &m, err);
+    int result = via_client_ask(c, &m, err);
     if (result == 0)
         memcpy(out, c->front.config, len);
     return result;
@@ -439,7 +442,7 @@ int via_client_config_set(struct via_client *c, uint32_t offset, const void *byt
     if (len == 0 || len > VIA_VU_CONFIG_MAX || offset > VIA_VU_CONFIG_MAX - len)
         return via_err_set(err, -VIA_ERANGE, "a message carries 1 to %u bytes of config space", VIA_VU_CONFIG_MAX);
     via_front_config_set(&c->front, &m, offset, bytes, len);
-    return client_ask(c, &m, err);
+    return via_client_ask(c, &m, err);
 }
 
 /* ------------------------------------------------------------------ translations */

@@ -271,6 +271,7 @@ void via_server_close(struct via_server *s)
     via_server_ask_close(s);
     via_server_iotlb_close(s);
     via_server_log_close(s);
+    via_memory_destroy(&s->own);
     free(s->mapped);
     s->mapped = NULL;
     via_sock_rx_close(&s->rx);
@@ -282,13 +283,14 @@ void via_server_close(struct via_server *s)
 static int session_open(struct via_server *s, struct via_err *err)
 {
     struct via_back_cfg back = {
-        .features = s->cfg.features | VIA_BIT(VIA_F_LOG_ALL),
+        .features = s->cfg.features | VIA_BIT(VIA_F_LOG_ALL) | (s->cfg.own_size ? VIA_BIT(s->cfg.own_bit) : 0),
         .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
                     VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) |
-                    (s->cfg.config ? VIA_BIT(VIA_VU_PF_CONFIG) : 0),
+                    (s->cfg.config ? VIA_BIT(VIA_VU_PF_CONFIG) : 0) | (s->cfg.own_size ? VIA_BIT(VIA_VU_PF_SHMEM) : 0),
         .queues = s->cfg.queues,
         .num_max = s->cfg.num_max,
         .slots = VIA_VU_SLOTS_MAX,
+        .shmem = s->cfg.own_size,
     };
     int result = via_back_init(&s->back, &back);
     if (result < 0)
@@ -311,7 +313,9 @@ int via_server_open(struct via_server *s, const struct via_server_ops *ops, cons
     s->poller = (struct via_poller){.poll = server_poll, .arm = server_arm};
     via_loop_add_poller(loop, &s->poller);
     s->open = true;
-    int result = session_open(s, err);
+    int result = via_server_own_open(s, err);
+    if (result == 0)
+        result = session_open(s, err);
     if (result == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         result = via_err_set(err, -VIA_EBADF, "descriptor %d is not a socket to a front-end", fd);
     if (result == 0)

@@ -59,7 +59,9 @@ static int memory_change(struct via_server *s, const struct via_back_action *act
     int result;
     for (unsigned i = 0; i < s->cfg.queues; i++)
         via_server_ring_flush(&s->ring[i]);
-    if (act->what == VIA_BACK_MEM_TABLE)
+    if (s->own_used)
+        result = via_err_set(err, -VIA_EINVAL, "the front-end shares memory, though it accepted to use the back-end's");
+    else if (act->what == VIA_BACK_MEM_TABLE)
         result = memory_replace(s, act, err);
     else if (act->what == VIA_BACK_MEM_ADD)
         result = via_server_region_add(s, &act->region[0], act->fd[0], err);
@@ -115,7 +117,9 @@ static int features_change(struct via_server *s, uint64_t accepted, struct via_e
     via_server_iotlb_close(s);
     if (s->ops->features)
         s->ops->features(s, accepted & ~VIA_BIT(VIA_F_LOG_ALL));
-    int result = translates ? via_server_iotlb_open(s, err) : 0;
+    int result = via_server_own_choose(s, accepted, err);
+    if (!result && translates)
+        result = via_server_iotlb_open(s, err);
     return result < 0 ? result : via_server_log_all(s, accepted & VIA_BIT(VIA_F_LOG_ALL), err);
 }
 
@@ -132,6 +136,12 @@ static int device_reset(struct via_server *s, struct via_err *err)
 {
     via_server_rings_stop(s);
     return via_server_log_all(s, false, err);
+}
+
+static int req_channel(struct via_server *s, int fd, struct via_err *err)
+{
+    int result = via_server_ask_open(s, fd, err);
+    return result < 0 ? result : via_server_own_tell(s, err);
 }
 
 int via_server_perform(struct via_server *s, const struct via_back_action *act, uint64_t *value, struct via_err *err)
@@ -170,7 +180,7 @@ int via_server_perform(struct via_server *s, const struct via_back_action *act, 
     case VIA_BACK_RESET:
         return device_reset(s, err);
     case VIA_BACK_REQ_FD:
-        return via_server_ask_open(s, act->fd[0], err);
+        return req_channel(s, act->fd[0], err);
     case VIA_BACK_LOG_BASE:
         return via_server_log_base(s, act, err);
     case VIA_BACK_LOG_FD:

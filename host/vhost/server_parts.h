@@ -77,6 +77,14 @@ void via_server_log_armed(struct via_server_ring *);
 /* The front-end shrank the file under it. */
 bool via_server_log_dead(const struct via_server *);
 
+/* ------------------------------------------------------------------ memory of its own */
+
+VIA_MUST_USE int via_server_own_open(struct via_server *, struct via_err *err);
+/* There is a channel to tell the front-end by. */
+VIA_MUST_USE int via_server_own_tell(struct via_server *, struct via_err *err);
+/* Features were accepted, those or others: the map is what they say. */
+VIA_MUST_USE int via_server_own_choose(struct via_server *, uint64_t accepted, struct via_err *err);
+
 /* ------------------------------------------------------------------ rings */
 
 /* Another kick descriptor instead of the one before; the ring's from here on. */

@@ -186,6 +186,8 @@ struct via_bounce {
     struct via_pool *pool;
     unsigned queue;     /* 0 to 63, this object's number among the pool's users */
     bool under_reports; /* quirk: the device's used lengths may be too small (legacy 2.7.8.3...): clear before, copy all back */
+    /* What a request does not fill of its slots is cleared before the device's turn: it shows nothing of requests before. Off at init. */
+    bool clear_tails;
     /*
      * Slots that this object may hold at once, its cache and what was taken by via_bounce_alloc included: the rest of the pool is left to
      * others whatever its device does. UINT32_MAX at init; set it before use. Whoever is at it is woken by its own unmap or free.

@@ -40,8 +40,9 @@ enum via_vu_request {
     VIA_VU_REM_MEM_REG = 38,
     VIA_VU_SET_STATUS = 39,
     VIA_VU_GET_STATUS = 40,
+    VIA_VU_GET_SHMEM_CONFIG = 44,
 };
-enum via_vu_back_request { VIA_VU_BACK_IOTLB_MSG = 1, VIA_VU_BACK_CONFIG_CHANGE = 2 };
+enum via_vu_back_request { VIA_VU_BACK_IOTLB_MSG = 1, VIA_VU_BACK_CONFIG_CHANGE = 2, VIA_VU_BACK_SHMEM_MAP = 9 };
 enum via_vu_iotlb_type { VIA_VU_IOTLB_MISS = 1, VIA_VU_IOTLB_UPDATE = 2, VIA_VU_IOTLB_INVALIDATE = 3, VIA_VU_IOTLB_ACCESS_FAIL = 4 };
 
 enum via_vu_protocol_feature {
@@ -53,6 +54,7 @@ enum via_vu_protocol_feature {
     VIA_VU_PF_RESET_DEVICE = 13,
     VIA_VU_PF_CONFIGURE_MEM_SLOTS = 15,
     VIA_VU_PF_STATUS = 16,
+    VIA_VU_PF_SHMEM = 22,
 };
 
 #define VIA_VU_VERSION 1u
@@ -87,6 +89,16 @@ struct via_vu_region { /* as SET_MEM_TABLE and ADD_MEM_REG carry it */
     uint64_t gpa, size, uva, mmap_offset;
 };
 
+#define VIA_VU_SHMEM_REGIONS 33u /* shared memory regions that a message of ours can tell of */
+#define VIA_VU_SHMEM_RW 1u       /* flags: to be written, too */
+
+struct via_vu_shmem { /* as BACKEND_SHMEM_MAP carries it: memory of the back-end's, to be mapped in a shared memory region (virtio
+                         v1.4 2.10) */
+    uint8_t id, padding[7];
+    uint64_t fd_offset, offset, len; /* in the file; in the region */
+    uint64_t flags;
+};
+
 struct via_vu_iotlb {         /* as IOTLB_MSG and BACK_IOTLB_MSG carry it, without the padding at its end */
     uint64_t iova, size, uva; /* MISS, ACCESS_FAIL: size and uva are 0 */
     uint8_t perm;             /* enum via_perm */
@@ -103,6 +115,7 @@ struct via_back_cfg {
     uint16_t queues;   /* at most VIA_BACK_QUEUES_MAX */
     uint16_t num_max;  /* largest queue size taken */
     uint16_t slots;    /* memory slots, at most 509 */
+    uint64_t shmem;    /* bytes of shared memory region 0, the only one; 0: none. Not 0 where SHMEM is offered */
 };
 
 struct via_back_ring {
@@ -221,6 +234,8 @@ void via_back_iotlb_reply(const struct via_back *, int result, struct via_vu_msg
 void via_back_config_changed(const struct via_back *, struct via_vu_msg *m);
 void via_back_iotlb_event(const struct via_back *, struct via_vu_msg *m, enum via_vu_iotlb_type what, via_iova addr, unsigned perm,
                           bool answer);
+/* SHMEM was accepted: map fd, of cfg.shmem bytes, as all of region 0. It asks for no answer. The descriptor stays the caller's. */
+void via_back_shmem_map(const struct via_back *, struct via_vu_msg *m, int fd);
 /* A message came on REQ_FD's socket: an answer to the oldest request there that asked for one. 0: *value. -VIA_EPROTO: not an answer to an
  * event of the session's; broken. Whether one is due is the owner's to know. */
 VIA_MUST_USE int via_back_feed_answer(struct via_back *, const struct via_vu_msg *m, uint64_t *value);
@@ -241,6 +256,7 @@ struct via_front {
     uint32_t config_offset, config_len; /* asked for */
     uint64_t value;                     /* of the last answer */
     uint8_t config[VIA_VU_CONFIG_MAX];
+    uint64_t shmem[VIA_VU_SHMEM_REGIONS]; /* bytes of each shared memory region; GET_SHMEM_CONFIG's value says how many are told of */
 };
 
 void via_front_init(struct via_front *);
@@ -251,7 +267,7 @@ void via_front_init(struct via_front *);
  * SET_MEM_TABLE etc. is followed by a GET_FEATURES round trip by whoever needs to know that it took effect.
  */
 
-/* GET_FEATURES, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS, GET_STATUS */
+/* GET_FEATURES, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_MAX_MEM_SLOTS, GET_STATUS, GET_SHMEM_CONFIG */
 void via_front_get(struct via_front *, struct via_vu_msg *, enum via_vu_request what);
 /* SET_FEATURES, SET_PROTOCOL_FEATURES, SET_STATUS */
 void via_front_set_u64(struct via_front *, struct via_vu_msg *, enum via_vu_request what, uint64_t value);
@@ -291,15 +307,16 @@ static inline bool via_front_awaits(const struct via_front *f) { return f->await
  */
 VIA_MUST_USE int via_front_feed(struct via_front *, const struct via_vu_msg *m);
 
-enum via_front_event { VIA_FRONT_UNKNOWN, VIA_FRONT_CONFIG_CHANGE, VIA_FRONT_MISS, VIA_FRONT_ACCESS_FAIL };
+enum via_front_event { VIA_FRONT_UNKNOWN, VIA_FRONT_CONFIG_CHANGE, VIA_FRONT_MISS, VIA_FRONT_ACCESS_FAIL, VIA_FRONT_SHMEM_MAP };
 /*
  * A message on the back-end's request channel: an enum via_front_event, -VIA_EPROTO (an answer, wrong size, descriptors; broken). MISS and
  * ACCESS_FAIL fill *iotlb, size and uva are 0 in it. UNKNOWN: another request, a type that a back-end does not send, no rights or unknown
  * ones, or ACCESS_PLATFORM was not accepted; the session lives on. Whether it is done (0) or refused (a negative VIA_E*) is told by
  * via_front_back_done: true: send *reply. A MISS is done when the UPDATE that answers it was sent (VIA_FRONT_UNKNOWN: refused whatever is
- * passed).
+ * passed). SHMEM_MAP, where it was accepted: via_vu_shmem_get has the rest, m->fd[0] is the memory; nothing of what it says is judged yet.
  */
 VIA_MUST_USE int via_front_feed_back_req(struct via_front *, const struct via_vu_msg *m, struct via_vu_iotlb *iotlb);
+void via_vu_shmem_get(const struct via_vu_msg *m, struct via_vu_shmem *out);
 VIA_MUST_USE bool via_front_back_done(const struct via_front *, const struct via_vu_msg *m, int result, struct via_vu_msg *reply);
 
 #endif

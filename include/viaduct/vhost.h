@@ -59,12 +59,22 @@ struct via_server_ring {
 #define VIA_SERVER_MISSES 1024u /* pages asked for at once */
 #define VIA_SERVER_MISS_LIMIT_MS 5000u
 
+/*
+ * Device-owned memory: addresses on the rings, and the rings' own, are offsets in shared memory region 0 (virtio v1.4 2.10.1), which
+ * belongs to the device; it gets no descriptor of the driver's memory. No specification has a feature bit for it. This is the last of the
+ * bits that vhost-user carries, one of those for the specific device type (virtio v1.4 2.2), and none that a block device has: offered only
+ * by who was told to.
+ */
+#define VIA_OWN_BIT 63u
+
 struct via_server_cfg {
     uint64_t features; /* virtio feature bits offered; with ACCESS_PLATFORM the server keeps a device IOTLB where that is accepted. LOG_ALL,
                           the server's own, is added */
     uint16_t queues, num_max;
     bool config;            /* offers config space */
     uint32_t iotlb_entries; /* translations kept at most; 0: VIA_SERVER_IOTLB */
+    uint64_t own_size;      /* bytes of memory of the back-end's own that it offers (via_server_own); 0: none, and no word of it */
+    unsigned own_bit;       /* the virtio feature bit that says so: VIA_OWN_BIT, or what both ends agree on */
     uint32_t miss_limit_ms; /* the front-end answers a miss within that time, or the rings that wait for it are broken; 0: the above */
 };
 
@@ -111,6 +121,8 @@ struct via_server {
     struct via_watch watch;
     struct via_sock_rx rx;
     struct via_back back;
+    struct via_memory own; /* offered to the front-end; its own pages on each connection, so that none sees another's */
+    bool own_used;         /* accepted: the map is this memory and nothing else */
     struct via_memmap map;
     struct via_mapped *mapped; /* one a region, found by its ptr; NULL ptr: free */
     struct via_server_iotlb iotlb;
@@ -151,6 +163,12 @@ void via_server_config_changed(struct via_server *);
 
 /* ------------------------------------------------------------------ client: the front-end end */
 
+struct via_client_region {    /* shared memory region 0 of the back-end's, mapped here: addresses on rings are offsets in it */
+    struct via_mapped mapped; /* ptr NULL: not yet */
+    uint64_t got;             /* SHMEM_MAP messages so far */
+    struct via_err refused;   /* why the last of them was refused; empty: none was */
+};
+
 struct via_client {
     int fd;
     int timeout_ms; /* for each answer; 0: 5000 */
@@ -164,7 +182,8 @@ struct via_client {
      * call others than via_client_iotlb, which never waits for its answer here. NULL: all are refused. Kept when the client is connected.
      */
     int (*miss)(struct via_client *, const struct via_vu_iotlb *);
-    uint64_t misses, access_fails; /* that came */
+    struct via_client_region *region; /* where the back-end's memory goes; NULL: it is refused. Kept when the client is connected */
+    uint64_t misses, access_fails;    /* that came */
     /*
      * For `miss`: misses of one round were all sent before the first of them was answered. So what answered one of them and covers another
      * answers that as well; it need not be sent again.
@@ -192,6 +211,12 @@ VIA_MUST_USE int via_client_negotiate(struct via_client *, uint64_t want, uint64
  * choice. */
 VIA_MUST_USE int via_client_offer(struct via_client *, uint64_t want_protocol, struct via_err *err);
 VIA_MUST_USE int via_client_accept(struct via_client *, uint64_t features, struct via_err *err);
+/*
+ * Memory that belongs to the back-end (SHMEM and BACKEND_REQ were accepted, c->region was set before): wait for it, at most as long as for
+ * an answer. Refused, -VIA_EPROTO with the reason: not all of region 0 in one piece, of the size that the back-end told, writable, in a
+ * file that can't shrink. Afterwards c->region->mapped is memory that a hostile back-end can change at any time, and not take away.
+ */
+VIA_MUST_USE int via_client_region_wait(struct via_client *, struct via_err *err);
 /* Give the back-end these regions, all of its memory: one table, or slot by slot beyond 8. Returns when it took effect. */
 VIA_MUST_USE int via_client_share(struct via_client *, const struct via_vu_region *, const int *fd, unsigned n, struct via_err *err);
 VIA_MUST_USE int via_client_ring_start(struct via_client *, unsigned index, unsigned num, uint64_t desc, uint64_t avail, uint64_t used,

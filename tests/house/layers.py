@@ -16,7 +16,7 @@ CORE = set(ALLOWED)
 HEADERS = {
     "port": "base",
     "iommu_device": "device",
-    "iommu": "dma", "policy": "dma", "protect": "dma", "turn": "dma",
+    "grow": "dma", "iommu": "dma", "policy": "dma", "protect": "dma", "turn": "dma",
     "iommu_driver": "driver",
     "private": "host",
     "state": "proto",
