@@ -89,6 +89,8 @@ static void wake_ready(struct via_watch *w, uint32_t events)
                                        .queues = RIG_QUEUES,
                                        .num_max = 1024,
                                        .config = true,
+                                       .own_size = r->own_size,
+                                       .own_bit = VIA_OWN_BIT,
                                        .iotlb_entries = r->iotlb_entries,
                                        .miss_limit_ms = r->miss_limit_ms};
     struct via_err err = {.text = ""};

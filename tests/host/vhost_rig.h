@@ -33,6 +33,7 @@ struct rig {
     struct via_req *held[RIG_QUEUES * RIG_NUM];
     _Atomic unsigned n_held;
     _Atomic uint64_t features; /* offered beside RIG_FEATURES; to be set before a connection */
+    _Atomic uint64_t own_size; /* likewise: of memory of the back-end's own, 0: none */
     _Atomic uint32_t iotlb_entries, miss_limit_ms;
     _Atomic unsigned opened, closed, warned, stopped; /* so far */
     pthread_mutex_t lock;

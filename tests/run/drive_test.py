@@ -26,6 +26,8 @@ WAYS = {
     "tight pool and odd depth": ["--dma=bounce", "--pool=global", "--pool-size=400K", "--block-size=64K", "--depth=7", "--poll"],
     "growing pool": ["--dma=bounce", "--pool-grow", "--pool-size=64M", "--depth=16"],
     "growing global pool": ["--dma=bounce", "--pool=global", "--pool-grow", "--pool-size=768K", "--block-size=64K", "--depth=64"],
+    "device's memory": ["--dma=device"],
+    "device's memory, several queues": ["--dma=device", "--queues=3", "--depth=5", "--block-size=20K"],
     "several queues": ["--dma=bounce", "--queues=3", "--depth=5"],
     "small queue": ["--dma=direct", "--queue-size=4", "--depth=4", "--block-size=4K"],
     "identity": ["--dma=identity", "--queues=2"],
@@ -55,9 +57,11 @@ LIES = {
 
 # Wrong words on the command line, and what has to be said.
 MISUSES = [
-    (["--dma=none", "s", "info"], "direct, window or bounce"),
+    (["--dma=none", "s", "info"], "direct, window, bounce or device"),
     (["--dma=iommu", "s", "info"], "hybrid-lazy"),
     (["--pool-grow", "--dma=direct", "s", "info"], "needs a pool"),
+    (["--pool=global", "--dma=device", "s", "info"], "one back-end's"),
+    (["--device-bit=33", "s", "info"], "from 50 to 63"),
     (["--threshold=0", "s", "info"], "from 1 to"),
     (["--pool-size=3", "s", "info"], "a size from"),
     (["--depth=9999", "s", "info"], "from 1 to"),
@@ -133,8 +137,9 @@ def kill(process):
 def judge_translation(way, report):
     """What was asked and told fits the way; and only a pool by itself claims to keep anything from a back-end that means harm."""
     told = report["translation"]
-    check(report["isolation"] == ("enforced" if report["dma"] == "bounce" else "advisory"), f"isolation is {report['isolation']}")
-    if report["dma"] in ("direct", "window", "bounce"):
+    apart = report["dma"] in ("bounce", "device")
+    check(report["isolation"] == ("enforced" if apart else "advisory"), f"isolation is {report['isolation']}")
+    if report["dma"] in ("direct", "window", "bounce", "device"):
         check(told is None, f"nothing is translated, and still: {told}")
         return
     check(not told["failed"] and not told["access_fails"], f"something failed: {told}")
@@ -162,7 +167,8 @@ def judge_growth(report):
 def copies(rig, way):
     """Out, verify, in and out again, with the check strategy on top."""
     rig.write("disk.img", rig.data)
-    process, socket = rig.back_end(BLK, "--num-queues=3", "--seg-max=2" if way == "small queue" else "--seg-max=126")
+    process, socket = rig.back_end(BLK, "--num-queues=3", "--seg-max=2" if way == "small queue" else "--seg-max=126",
+                                   *["--own-memory=2048"] * ("device" in way))
     try:
         options = WAYS[way] + ["--check", f"--json={rig.path('report.json')}"]
         arrived = rig.drive(*options, socket, "out", "-").stdout
@@ -177,6 +183,11 @@ def copies(rig, way):
             judge_growth(report)
         if "bounce" in options[0]:
             check(shared == 0 and report["reach"]["reachable_pool_bytes"] > 0, f"private memory is reachable: {report['reach']}")
+            check(0.99 < report["copies_per_byte"] < 1.02, f"{report['copies_per_byte']} bytes copied for each byte moved")
+        elif "device" in way:  # which has no descriptor of ours, and so no way to any of our memory
+            reach = report["reach"]
+            check(shared == reach["reachable_pool_bytes"] == 0, f"memory of ours is reachable: {reach}")
+            check(reach["reachable_other_bytes"] == 2048 << 10, f"it has more than its own: {reach}")
             check(0.99 < report["copies_per_byte"] < 1.02, f"{report['copies_per_byte']} bytes copied for each byte moved")
         else:
             check(shared == report["reach"]["driver_bytes_total"], f"shared memory is not: {report['reach']}")
@@ -355,6 +366,24 @@ def nobody_listens(rig):
         check(said.startswith("viaduct drive: "), said)
 
 
+def devices_memory(rig):
+    """Memory of the back-end's is refused where there is none, where it is too small, and where both ends mean another bit by it."""
+    rig.write("disk.img", rig.data)
+    for options, what in [([], "offers no memory of its own"), (["--own-memory=64"], "too small"),
+                          (["--own-memory=2048", "--own-memory-bit=50"], "feature bit 63")]:
+        process, socket = rig.back_end(BLK, *options)
+        try:
+            said = rig.drive("--dma=device", socket, "out", "/dev/null", status=1).stderr.decode()
+            check(what in said, said)
+            bit = ["--device-bit=50"] if "--own-memory-bit=50" in options else []
+            if bit:
+                rig.drive("--dma=device", *bit, socket, "out", rig.path("back.img"))
+                check(rig.read("back.img") == rig.data, "other bytes arrived")
+            rig.drive(socket, "out", "/dev/null")  # and for who shares memory nothing has changed
+        finally:
+            kill(process)
+
+
 def usage(rig):
     """Wrong words are refused with status 2, and the error says which."""
     for words, what in MISUSES:
@@ -403,7 +432,7 @@ def points():
                        "growing global pool": (False, True), "iommu-strict": (True, True),
                        "hybrid-strict": (True, True)}.items():
         yield f"attack: {way}", lambda rig, way=way, finds=finds: attacked(rig, way, finds)
-    for test in (differences, read_only, load, lazy_ends, lost_writes, nobody_listens, usage):
+    for test in (differences, devices_memory, read_only, load, lazy_ends, lost_writes, nobody_listens, usage):
         yield test.__doc__.replace("#", ""), test
 
 
