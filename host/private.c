@@ -43,7 +43,7 @@ static void note(struct via_private *m, size_t page, size_t n, bool shared)
 static int count(struct via_private *m, size_t page, size_t n, bool shared)
 {
     size_t pieces = pieces_with(m, page, n, shared);
-    if (pieces <= m->pieces_max || pieces <= m->pieces)
+    if (pieces <= m->pieces_max)
         return 0;
     return via_err_set(&m->why, -VIA_ENOSPC,
                        "the memory would be in %zu pieces, in turn shared and private, and %zu is the limit: convert larger runs, or raise "

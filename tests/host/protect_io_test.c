@@ -228,6 +228,8 @@ static bool says_when_it_goes(const struct platform *platform, bool shared)
     uint64_t generation = p.view.xlate.generation;
     CHECK_OR_FALSE(convert(&p, 3, 1, true) == 0 && p.view.xlate.generation == generation);
     CHECK_OR_FALSE(convert(&p, 3, 1, false) == 0 && (p.view.xlate.generation != generation) == platform->knows);
+    generation = p.view.xlate.generation;
+    CHECK_OR_FALSE(convert(&p, 3, 1, true) == 0 && p.view.xlate.generation == generation); /* what resolved does so still */
     place_close(&p);
     return true;
 }

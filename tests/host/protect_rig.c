@@ -51,14 +51,14 @@ const struct platform platforms[PLATFORMS] = {
     {"a bit says private, and the host knows", true, {UINT64_C(1) << 51, false}},
 };
 
-/* Passes on to the view what it is told, until it fails. */
+/* Passes on to the view what it is told, until it fails: the page at which it does may be one thing or the other for the host. */
 static int tell(struct via_private_host *host, size_t page, size_t n, bool shared, size_t *done)
 {
     struct place *p = via_container_of(host, struct place, host);
     size_t take = via_min64(n, p->tell_fails_after);
-    p->tell_fails_after -= p->tell_fails_after == SIZE_MAX ? 0 : take;
-    if (take)
-        (void)p->view.host.tell(&p->view.host, page, take, shared, done);
+    bool fails_once = take < n && p->tell_fails_once;
+    p->tell_fails_after = fails_once ? SIZE_MAX : p->tell_fails_after - (p->tell_fails_after == SIZE_MAX ? 0 : take);
+    (void)p->view.host.tell(&p->view.host, page, take + (take < n), shared, done);
     *done = take;
     return take < n ? -VIA_EIO : 0;
 }

@@ -33,6 +33,7 @@ struct place {
     struct via_encrypt dma; /* the driver's */
     struct via_private_host host;
     size_t tell_fails_after; /* a host that is told: so many pages more; SIZE_MAX: never */
+    bool tell_fails_once;
     enum state state[PAGES];
 };
 

@@ -4,7 +4,7 @@
  * what a device reaches and what is counted, after each conversion, and after ten thousand in any order.
  */
 #define _GNU_SOURCE
-#include <pthread.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,5 +188,53 @@ static bool finds_no_secret(const struct platform *platform, bool shared)
 
 static void another_process_finds_no_secret(void) { on_each(finds_no_secret); }
 
+/* ------------------------------------------------------------------ children, dumps, and the end */
+
+/* In a child that was forked: is the page there? */
+static bool child_has(const uint8_t *page)
+{
+    int status = 0;
+    pid_t child = fork();
+    unsigned char there;
+    if (child == 0)
+        _exit(mincore((void *)(uintptr_t)page, PAGE, &there) == 0);
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status);
+}
+
+/* Whether the kernel has this flag on the mapping of a page: "dd" keeps it out of core dumps. */
+static bool has_flag(const uint8_t *page, const char *flag)
+{
+    char line[512];
+    bool inside = false, found = false;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    while (f && fgets(line, sizeof(line), f)) {
+        char *dash;
+        uintptr_t start = strtoul(line, &dash, 16);
+        if (*dash == '-')
+            inside = (uintptr_t)page >= start && (uintptr_t)page < strtoul(dash + 1, NULL, 16);
+        found |= inside && !strncmp(line, "VmFlags:", 8) && strstr(line, flag);
+    }
+    if (f)
+        (void)fclose(f);
+    return found;
+}
+
+static bool is_kept_here(const struct platform *platform, bool shared)
+{
+    struct place p;
+    CHECK_OR_FALSE(place_open(&p, platform, shared) && convert(&p, 0, PAGES, shared) == 0);
+    CHECK_OR_FALSE(convert(&p, 4, 2, true) == 0 && convert(&p, 6, 2, false) == 0);
+    CHECK_OR_FALSE(child_has(page_of(&p, 4)) && !child_has(page_of(&p, 6)) && !child_has(p.m.own + 6 * PAGE));
+    CHECK_OR_FALSE(!has_flag(page_of(&p, 4), " dd") && has_flag(page_of(&p, 6), " dd") && has_flag(p.m.own + 6 * PAGE, " dd"));
+    uint8_t *view = page_of(&p, 0), *own = p.m.own;
+    int fd = p.m.memory.fd;
+    unsigned char there;
+    place_close(&p);
+    CHECK_OR_FALSE(mincore(view, PAGE, &there) < 0 && mincore(own, PAGE, &there) < 0 && fcntl(fd, F_GETFD) < 0);
+    return true;
+}
+
+static void no_child_no_dump_and_nothing_afterwards(void) { on_each(is_kept_here); }
+
 TAP_MAIN(TEST(what_is_shared_is_seen_and_nothing_else), TEST(what_a_page_held_is_wiped), TEST(content_can_be_carried_over),
-         TEST(ten_thousand_in_any_order), TEST(another_process_finds_no_secret))
+         TEST(ten_thousand_in_any_order), TEST(another_process_finds_no_secret), TEST(no_child_no_dump_and_nothing_afterwards))
