@@ -226,11 +226,12 @@ static bool is_kept_here(const struct platform *platform, bool shared)
     CHECK_OR_FALSE(convert(&p, 4, 2, true) == 0 && convert(&p, 6, 2, false) == 0);
     CHECK_OR_FALSE(child_has(page_of(&p, 4)) && !child_has(page_of(&p, 6)) && !child_has(p.m.own + 6 * PAGE));
     CHECK_OR_FALSE(!has_flag(page_of(&p, 4), " dd") && has_flag(page_of(&p, 6), " dd") && has_flag(p.m.own + 6 * PAGE, " dd"));
-    uint8_t *view = page_of(&p, 0), *own = p.m.own;
+    uint8_t *view = page_of(&p, 0), *own = p.m.own, *device = p.view.mapped.ptr;
     int fd = p.m.memory.fd;
     unsigned char there;
     place_close(&p);
-    CHECK_OR_FALSE(mincore(view, PAGE, &there) < 0 && mincore(own, PAGE, &there) < 0 && fcntl(fd, F_GETFD) < 0);
+    CHECK_OR_FALSE(mincore(view, PAGE, &there) < 0 && mincore(own, PAGE, &there) < 0);
+    CHECK_OR_FALSE(mincore(device, PAGE, &there) < 0 && fcntl(fd, F_GETFD) < 0);
     return true;
 }
 
