@@ -11,7 +11,7 @@
 #define PAGE ((size_t)VIA_PROTECT_PAGE)
 #define PAGES 200u
 #define NEVER SIZE_MAX
-#define ROUNDS 300u
+#define ROUNDS 100u
 
 enum state { OWN, SHARED, DOUBT };
 
