@@ -49,7 +49,13 @@ static void world_clean(struct via_port *p, const void *ptr, size_t len)
     incoherent_clean(&world, ptr, len);
 }
 
-static const struct via_port_ops world_ops = {.clean = world_clean};
+static void world_invalidate(struct via_port *p, void *ptr, size_t len)
+{
+    (void)p;
+    incoherent_invalidate(&world, ptr, len);
+}
+
+static const struct via_port_ops world_ops = {.clean = world_clean, .invalidate = world_invalidate};
 
 static void a_writable_buffer_fills_its_lines(void)
 {
@@ -77,6 +83,62 @@ static void a_writable_buffer_fills_its_lines(void)
     }
     const struct via_span far = {world.cpu + world.bytes, 64};
     CHECK_EQ(via_dma_map(&cache.dma, &far, 0, 1, &m), -VIA_ERANGE);
+    incoherent_close(&world);
+}
+
+/* A next whose device reads as soon as it may, and writes as long as it may. */
+static struct via_direct under;
+static uint8_t device_saw;
+
+static int next_map(struct via_dma *d, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+{
+    (void)d;
+    return via_dma_map(&under.dma, buf, out, in, m);
+}
+
+static void next_unmap(struct via_dma *d, struct via_mapping *m, uint32_t written)
+{
+    *incoherent_at(&world, m->seg[0].addr.v, 1) = (uint8_t)written;
+    (void)d;
+}
+
+static int next_sync(struct via_dma *d, struct via_mapping *m, enum via_owner to, uint32_t written)
+{
+    uint8_t *byte = incoherent_at(&world, m->seg[0].addr.v, 1);
+    if (to == VIA_OWNER_DEVICE)
+        device_saw = *byte;
+    else
+        *byte = (uint8_t)written;
+    return d ? 0 : -VIA_EINVAL;
+}
+
+static void the_device_acts_until_next_has_ended_it(void)
+{
+    static const struct via_dma_ops ops = {"next", next_map, next_unmap, next_sync};
+    struct via_port port = {&world_ops, 64};
+    struct via_dma next = {&ops, NULL};
+    struct via_cache cache;
+    struct via_seg seg[1];
+    struct via_mapping m = {.seg = seg, .cap = 1};
+    CHECK(incoherent_open(&world, 8192, 64, false, 1));
+    const struct via_phys_range range = {world.cpu, world.bytes, INCOHERENT_PHYS};
+    const struct via_span buf = {world.cpu + 128, 64};
+    CHECK_EQ(via_direct_init(&under, &range, 1), 0);
+    CHECK_EQ(via_cache_init(&cache, &next, &port), 0);
+    for (unsigned i = 0; i < 400; i++) {
+        uint8_t byte = (uint8_t)i;
+        CHECK_EQ(via_dma_map(&cache.dma, &buf, 0, 1, &m), 0);
+        CHECK_EQ(via_dma_sync(&cache.dma, &m, VIA_OWNER_CPU, 1 + i % 60), 0);
+        incoherent_read(&world, buf.ptr, &byte, 1);
+        CHECK_EQ(byte, 1 + i % 60);
+        byte = (uint8_t)(100 + i % 100);
+        incoherent_write(&world, buf.ptr, &byte, 1);
+        CHECK_EQ(via_dma_sync(&cache.dma, &m, VIA_OWNER_DEVICE, 0), 0);
+        CHECK_EQ(device_saw, 100 + i % 100);
+        via_dma_unmap(&cache.dma, &m, 2 + i % 60);
+        incoherent_read(&world, buf.ptr, &byte, 1);
+        CHECK_EQ(byte, 2 + i % 60);
+    }
     incoherent_close(&world);
 }
 
@@ -190,5 +252,6 @@ static void each_flush_is_needed(void)
 }
 
 TAP_MAIN(TEST(buffers_where_they_are), TEST(buffers_through_a_pool), TEST(pages_where_they_are_and_ends_through_a_pool),
-         TEST(a_writable_buffer_fills_its_lines), TEST(a_pool_shows_nothing_of_before), TEST(each_step_is_needed),
-         TEST(buffers_that_share_lines_lose_bytes), TEST(short_reports_are_not_to_be_trusted), TEST(each_flush_is_needed))
+         TEST(a_writable_buffer_fills_its_lines), TEST(the_device_acts_until_next_has_ended_it), TEST(a_pool_shows_nothing_of_before),
+         TEST(each_step_is_needed), TEST(buffers_that_share_lines_lose_bytes), TEST(short_reports_are_not_to_be_trusted),
+         TEST(each_flush_is_needed))

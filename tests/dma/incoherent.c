@@ -131,18 +131,20 @@ void incoherent_invalidate(struct incoherent *w, const void *ptr, size_t len)
 void incoherent_read(struct incoherent *w, const void *ptr, void *to, size_t len)
 {
     const uint8_t *p = ptr;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0, take; i < len; i += take) {
+        take = via_min64(len - i, w->line - (uintptr_t)(p + i) % w->line);
         fetch(w, first_of(w, p + i));
-        ((uint8_t *)to)[i] = p[i];
+        memcpy((uint8_t *)to + i, p + i, take);
     }
 }
 
 void incoherent_write(struct incoherent *w, void *ptr, const void *from, size_t len)
 {
     uint8_t *p = ptr;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0, take; i < len; i += take) {
+        take = via_min64(len - i, w->line - (uintptr_t)(p + i) % w->line);
         fetch(w, first_of(w, p + i));
-        p[i] = ((const uint8_t *)from)[i];
+        memcpy(p + i, (const uint8_t *)from + i, take);
         w->state[first_of(w, p + i)] = DIRTY;
     }
 }
@@ -151,14 +153,18 @@ void incoherent_write(struct incoherent *w, void *ptr, const void *from, size_t 
 
 void via_shm_read(void *dst, const void *shared, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        uint8_t byte = ((const uint8_t *)shared)[i];
-        if (ours(world, (const uint8_t *)shared + i))
-            incoherent_read(world, (const uint8_t *)shared + i, &byte, 1);
-        if (ours(world, (uint8_t *)dst + i))
-            incoherent_write(world, (uint8_t *)dst + i, &byte, 1);
+    uint8_t part[256];
+    for (size_t i = 0, take; i < len; i += take) {
+        const uint8_t *from = (const uint8_t *)shared + i;
+        take = via_min64(len - i, sizeof(part));
+        if (ours(world, from))
+            incoherent_read(world, from, part, take);
         else
-            ((uint8_t *)dst)[i] = byte;
+            memcpy(part, from, take);
+        if (ours(world, (uint8_t *)dst + i))
+            incoherent_write(world, (uint8_t *)dst + i, part, take);
+        else
+            memcpy((uint8_t *)dst + i, part, take);
     }
 }
 
@@ -166,9 +172,9 @@ void via_shm_write(void *shared, const void *src, size_t len) { via_shm_read(sha
 
 void via_shm_zero(void *shared, size_t len)
 {
-    static const uint8_t zero;
-    for (size_t i = 0; i < len; i++)
-        via_shm_read((uint8_t *)shared + i, &zero, 1);
+    static const uint8_t zero[256];
+    for (size_t i = 0; i < len; i += sizeof(zero))
+        via_shm_read((uint8_t *)shared + i, zero, via_min64(len - i, sizeof(zero)));
 }
 
 /* ------------------------------------------------------------------ the whole */

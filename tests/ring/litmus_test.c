@@ -24,8 +24,8 @@ enum { WEAK = 1 };
 enum { WEAK = 0 };
 #endif
 #define SECOND 1000000000ll
-#define LOOK (SECOND * 3 / 10) /* each for so long */
-#define PATIENCE (60 * SECOND) /* for what must be seen */
+#define LOOK (SECOND * 3 / 10)  /* each for so long */
+#define PATIENCE (120 * SECOND) /* for what must be seen */
 
 static int64_t now(void)
 {
