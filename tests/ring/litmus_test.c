@@ -23,7 +23,7 @@ enum { WEAK = 1 };
 #else
 enum { WEAK = 0 };
 #endif
-#define SECOND 1000000000ll
+#define SECOND 1000000000LL
 #define LOOK (SECOND * 3 / 10)  /* each for so long */
 #define PATIENCE (120 * SECOND) /* for what must be seen */
 
