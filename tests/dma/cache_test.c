@@ -128,9 +128,9 @@ static void the_device_acts_until_next_has_ended_it(void)
     for (unsigned i = 0; i < 400; i++) {
         uint8_t byte = (uint8_t)i;
         CHECK_EQ(via_dma_map(&cache.dma, &buf, 0, 1, &m), 0);
-        CHECK_EQ(via_dma_sync(&cache.dma, &m, VIA_OWNER_CPU, 1 + i % 60), 0);
+        CHECK_EQ(via_dma_sync(&cache.dma, &m, VIA_OWNER_CPU, 1 + i * 7 % 60), 0);
         incoherent_read(&world, buf.ptr, &byte, 1);
-        CHECK_EQ(byte, 1 + i % 60);
+        CHECK_EQ(byte, 1 + i * 7 % 60);
         byte = (uint8_t)(100 + i % 100);
         incoherent_write(&world, buf.ptr, &byte, 1);
         CHECK_EQ(via_dma_sync(&cache.dma, &m, VIA_OWNER_DEVICE, 0), 0);

@@ -41,6 +41,13 @@ WAYS = {
     "hybrid-lazy below its threshold": ["--dma=hybrid-lazy", "--block-size=16K"],
 }
 
+BACK_END = {  # its options for these
+    "small queue": ["--seg-max=2"],
+    "several queues": ["--order-platform"],
+    "device's memory": ["--own-memory=2048"],
+    "device's memory, several queues": ["--own-memory=2048"],
+}
+
 # What a back-end does wrong, and what the error has to say about it.
 LIES = {
     "wrong-id": "broke the rules of its queue",
@@ -167,8 +174,7 @@ def judge_growth(report):
 def copies(rig, way):
     """Out, verify, in and out again, with the check strategy on top."""
     rig.write("disk.img", rig.data)
-    process, socket = rig.back_end(BLK, "--num-queues=3", "--seg-max=2" if way == "small queue" else "--seg-max=126",
-                                   *["--own-memory=2048"] * ("device" in way))
+    process, socket = rig.back_end(BLK, "--num-queues=3", *BACK_END.get(way, []))
     try:
         options = WAYS[way] + ["--check", f"--json={rig.path('report.json')}"]
         arrived = rig.drive(*options, socket, "out", "-").stdout
