@@ -15,9 +15,11 @@
 #define TICK_MS 1000
 
 #define RING_FEATURES (VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX))
-#define SHADOW_FEATURES (RING_FEATURES | VIA_BIT(VIA_F_ORDER_PLATFORM)) /* towards the back-end; to the guest, the guard is a program */
-/* Bits that mean something to the device type alone (virtio v1.4 6), and VERSION_1, which both sides must share. */
-#define PASSED_FEATURES ((VIA_BIT(24) - 1) | (~(VIA_BIT(50) - 1)) | VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_ANY_LAYOUT))
+#define SHADOW_FEATURES (RING_FEATURES | VIA_BIT(VIA_F_ORDER_PLATFORM)) /* accepted from the back-end, whatever the guest does */
+/* Bits that mean something to the device type alone (virtio v1.4 6), VERSION_1, which both sides must share, and what changes nothing
+ * but the barriers: a guest sees the same with a guard and without. */
+#define PASSED_FEATURES                                                                                                                    \
+    ((VIA_BIT(24) - 1) | (~(VIA_BIT(50) - 1)) | VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_ANY_LAYOUT) | VIA_BIT(VIA_F_ORDER_PLATFORM))
 
 struct via_guard_ring {
     struct via_guard *guard;

@@ -28,6 +28,7 @@ CONFIGURATIONS = {
     "large blocks, a few queues, no discard": ["--block-size=4096", "--physical-block-size=16384", "--opt-io-size=65536", "--num-queues=3",
                                                "--seg-max=30", "--queue-size=256", "--no-discard"],
     "read-only": ["--read-only"],
+    "the platform's order": ["--order-platform"],
 }
 
 
