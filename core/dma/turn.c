@@ -27,7 +27,7 @@ static bool settled(const struct via_turn *t, size_t page, size_t n)
     return t->secure ? via_protect_is_private(t->protect, at(t, page), n * PAGE) : via_protect_is_shared(t->protect, at(t, page), n * PAGE);
 }
 
-static bool is_due(const struct via_turn *t, size_t page) { return !(t->secure && t->lease[page]) && !settled(t, page, 1); }
+static bool is_due(const struct via_turn *t, size_t page) { return !t->lease[page] && !settled(t, page, 1); }
 
 static size_t count_left(const struct via_turn *t)
 {
@@ -108,7 +108,6 @@ void via_turn_begin(struct via_turn *t, bool secure)
 {
     t->secure = secure;
     t->next = 0;
-    t->again = t->protect->pages;
     t->stats.begun++;
     t->stats.leased = 0;
     for (size_t page = 0; page < t->protect->pages; page++)
@@ -121,7 +120,7 @@ void via_turn_begin(struct via_turn *t, bool secure)
 static bool whole_pages(const struct via_turn *t, const void *ptr, size_t len, size_t *first, size_t *n)
 {
     uintptr_t mem = (uintptr_t)t->protect->mem;
-    if (!len || (uintptr_t)ptr % PAGE || len % PAGE || !via_range_inside((uintptr_t)ptr, len, mem, mem + t->protect->pages * PAGE - 1))
+    if ((uintptr_t)ptr % PAGE || len % PAGE || !via_range_inside((uintptr_t)ptr, len, mem, mem + t->protect->pages * PAGE - 1))
         return false;
     *first = ((uintptr_t)ptr - mem) / PAGE;
     *n = len / PAGE;
@@ -135,10 +134,8 @@ int via_turn_keep(struct via_turn *t, void *ptr, size_t len)
         return -VIA_EINVAL;
     if (!via_protect_is_shared(t->protect, ptr, len))
         return -VIA_EINVAL;
-    for (size_t i = 0; i < n; i++) {
-        t->lasting += !(t->lease[first + i] & LASTING);
+    for (size_t i = 0; i < n; i++)
         t->lease[first + i] |= LASTING;
-    }
     recount(t);
     return 0;
 }
@@ -153,7 +150,6 @@ int via_turn_release(struct via_turn *t, void *ptr, size_t len)
             return -VIA_EINVAL;
     for (size_t i = 0; i < n; i++)
         t->lease[first + i] &= ~LASTING;
-    t->lasting -= n;
     look_again(t, first);
     recount(t);
     return 0;

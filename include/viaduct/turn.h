@@ -28,7 +28,6 @@ struct via_turn {
     bool secure;        /* the goal */
     bool open;          /* new mappings go the open way */
     size_t left;        /* pages that are not as the goal has them */
-    size_t lasting;     /* pages that stay shared */
     size_t next, again; /* the page to look at next, and after the last one; again == protect->pages: none */
     size_t maps[2];     /* requests mapped, by the open and the closed way */
     struct via_turn_stats stats;

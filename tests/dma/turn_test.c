@@ -38,6 +38,8 @@ static void there_and_back(void)
     CHECK(up());
     CHECK(via_turn_is_done(&g.turn) && g.turn.open);
     CHECK_EQ(seen(), OWN_PAGES);
+    CHECK_EQ(via_turn_init(&g.turn, &g.protect, g.lease, PAGES, g.scratch, sizeof(g.scratch)), 0);
+    CHECK(via_turn_is_done(&g.turn) && g.turn.open);
     CHECK(turn(true));
     CHECK_EQ(seen(), 0);
     CHECK(is_own_content());
@@ -91,6 +93,8 @@ static void requests_hold_their_pages(void)
     CHECK(device_writes(m[1].seg, 1, bytes, 8));
     via_dma_unmap(&g.dma.dma, &m[0], 0);
     CHECK_EQ(via_turn_step(&g.turn, 50), 1); /* the second request is on the first page still */
+    via_turn_begin(&g.turn, true);
+    CHECK_EQ(g.turn.stats.leased, 1);
     CHECK_EQ(seen(), 1);
     via_dma_unmap(&g.dma.dma, &m[1], 8);
     via_dma_unmap(&g.dma.dma, &m[2], 8);
@@ -186,6 +190,22 @@ static void a_platform_that_refuses(void)
         CHECK(!g.is_private[page]);
 }
 
+/* While the goal is secure: it follows without another word. */
+static void memory_that_is_given_back(void)
+{
+    CHECK(up());
+    CHECK(turn(true));
+    uint8_t *pool = g.mem + RINGS * PAGE;
+    memset(pool, FILL, POOL_PAGES * PAGE);
+    CHECK_EQ(via_turn_release(&g.turn, pool, POOL_PAGES * PAGE), 0);
+    CHECK(!via_turn_is_done(&g.turn));
+    CHECK_EQ(g.turn.left, POOL_PAGES);
+    CHECK_EQ(via_turn_step(&g.turn, PAGES), 0);
+    CHECK(via_protect_is_private(&g.protect, pool, POOL_PAGES * PAGE));
+    CHECK(via_protect_is_shared(&g.protect, g.mem, RINGS * PAGE));
+    CHECK(pool[0] == FILL && pool[POOL_PAGES * PAGE - 1] == FILL);
+}
+
 /* Half way to secure it turns back, and again: every page is where the last word had it. */
 static void a_change_of_mind(void)
 {
@@ -254,19 +274,56 @@ static void a_device_that_never_answers(void)
 
 /* ------------------------------------------------------------------ what is refused */
 
-static int map_high(struct via_dma *d, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *map)
+/* A way that says which way it went, and notes what comes back. */
+static uint16_t way_said, way_back[2];
+
+static int noting_map(struct via_dma *d, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *map)
 {
-    (void)d, (void)buf, (void)out, (void)in;
-    map->way = 0x8001;
+    (void)d;
+    *map = (struct via_mapping){.seg = map->seg, .cap = map->cap, .buf = buf, .buf_out = (uint16_t)out, .buf_in = (uint16_t)in};
+    map->way = way_said;
     return 0;
 }
 
-static unsigned high_unmapped;
-
-static void unmap_high(struct via_dma *d, struct via_mapping *map, uint32_t written)
+static void noting_unmap(struct via_dma *d, struct via_mapping *map, uint32_t written)
 {
     (void)d, (void)written;
-    high_unmapped += map->way == 0x8001;
+    way_back[0] = map->way;
+}
+
+static int noting_sync(struct via_dma *d, struct via_mapping *map, enum via_owner to, uint32_t written)
+{
+    (void)d, (void)to, (void)written;
+    way_back[1] = map->way;
+    return 0;
+}
+
+static const struct via_dma_ops noting_ops = {"noting", noting_map, noting_unmap, noting_sync};
+static struct via_dma noting = {&noting_ops, NULL};
+
+static void ways_find_what_they_said(void)
+{
+    CHECK(up());
+    struct via_span buf = {own, 8};
+    via_turn_dma_init(&g.dma, &g.turn, &noting, &noting);
+    for (unsigned secure = 0; secure < 2; secure++) {
+        CHECK(turn(secure));
+        way_said = 0x7fff;
+        CHECK_EQ(via_dma_map(&g.dma.dma, &buf, 0, 1, &m[0]), 0);
+        for (unsigned i = 0; i < 2; i++) {
+            way_back[1] = 0;
+            CHECK_EQ(via_dma_sync(&g.dma.dma, &m[0], VIA_OWNER_CPU, 1), 0);
+            CHECK_EQ(way_back[1], 0x7fff);
+        }
+        CHECK_EQ(g.turn.maps[secure ? VIA_TURN_CLOSED : VIA_TURN_OPEN], 1);
+        via_dma_unmap(&g.dma.dma, &m[0], 0);
+        CHECK_EQ(way_back[0], 0x7fff);
+        CHECK_EQ(g.turn.maps[0] + g.turn.maps[1], 0);
+        way_said = 0x8001; /* no room for what has to be remembered */
+        CHECK_EQ(via_dma_map(&g.dma.dma, &buf, 1, 0, &m[0]), -VIA_ENOTSUP);
+        CHECK_EQ(way_back[0], 0x8001);
+        CHECK_EQ(g.turn.maps[0] + g.turn.maps[1] + g.lease[KEPT], 0);
+    }
 }
 
 static void what_is_refused(void)
@@ -286,12 +343,12 @@ static void what_is_refused(void)
     CHECK_EQ(via_turn_release(&g.turn, own, PAGE), -VIA_EINVAL);
     CHECK_EQ(via_turn_release(&g.turn, g.mem + 1, PAGE), -VIA_EINVAL);
     CHECK_EQ(via_turn_keep(&g.turn, g.mem, KEPT * PAGE), 0); /* once more is as good as once */
-    CHECK_EQ(g.turn.lasting, KEPT);
+    CHECK_EQ(g.turn.left, 0);
     /* A page made private behind its back. */
     struct via_span buf[] = {{own, 8}, {own + PAGE - 1, 2}};
     CHECK_EQ(via_protect_unshare(&g.protect, own + PAGE, PAGE), 0);
     CHECK_EQ(via_turn_keep(&g.turn, own, 2 * PAGE), -VIA_EINVAL);
-    CHECK_EQ(g.turn.lasting, KEPT);
+    CHECK_EQ(g.lease[KEPT], 0);
     CHECK_EQ(via_dma_map(&g.dma.dma, buf, 1, 0, &m[0]), 0);
     via_dma_unmap(&g.dma.dma, &m[0], 0);
     CHECK_EQ(via_dma_map(&g.dma.dma, buf, 1, 1, &m[0]), -VIA_ERANGE);
@@ -301,35 +358,28 @@ static void what_is_refused(void)
     m[0].cap = 0;
     CHECK_EQ(via_dma_map(&g.dma.dma, buf, 1, 0, &m[0]), -VIA_E2BIG);
     CHECK_EQ(g.turn.maps[VIA_TURN_OPEN] + g.lease[KEPT], 0);
-    static const struct via_dma_ops high_ops = {"high", map_high, unmap_high, NULL};
-    struct via_dma high = {&high_ops, NULL};
-    via_turn_dma_init(&g.dma, &g.turn, &high, &high);
-    CHECK_EQ(via_dma_map(&g.dma.dma, buf, 1, 0, &m[0]), -VIA_ENOTSUP);
-    CHECK_EQ(high_unmapped, 1);
-    CHECK_EQ(g.turn.maps[VIA_TURN_OPEN] + g.lease[KEPT], 0);
 }
 
-/* Memory that is not protect's is nobody's to lease; buffers may begin or end there. */
+/* Memory that is not protect's is nobody's to lease; buffers may lie right before or behind, or begin or end there. */
 static void memory_beside(void)
 {
-    static uint8_t beside[64];
     CHECK(up());
-    struct via_phys_range range[2] = {{beside, sizeof(beside), 0x1000}, {g.mem, sizeof(g.mem), PHYS}};
-    if (beside > g.mem) {
-        struct via_phys_range first = range[0];
-        range[0] = range[1];
-        range[1] = first;
-    }
-    CHECK_EQ(via_direct_init(&g.direct, range, 2), 0);
-    struct via_span buf[] = {{beside, sizeof(beside)}, {own, 1}};
-    CHECK_EQ(via_dma_map(&g.dma.dma, buf, 1, 1, &m[0]), 0);
+    uintptr_t mem = (uintptr_t)g.mem, end = mem + sizeof(g.mem);
+    g.range = (struct via_phys_range){&g, sizeof(g), PHYS};
+    CHECK_EQ(via_direct_init(&g.direct, &g.range, 1), 0);
+    struct via_span buf[] = {{(void *)(mem - 64), 64}, {(void *)(mem - 8), 9}, {(void *)(end - 1), 9}, {(void *)(end + PAGE), PAGE}};
+    CHECK_EQ(via_dma_map(&g.dma.dma, buf, 1, 3, &m[0]), 0);
+    for (size_t page = 0; page < PAGES; page++)
+        CHECK_EQ(g.lease[page] & 0xffff, page == 0 || page == PAGES - 1);
+    for (unsigned i = 0; i < 16; i++) /* which follows the leases */
+        CHECK_EQ(g.scratch[i], 0);
     via_turn_begin(&g.turn, true);
-    CHECK_EQ(g.turn.stats.leased, 1);
+    CHECK_EQ(g.turn.stats.leased, 1); /* the first page is there to last */
     CHECK_EQ(via_turn_step(&g.turn, PAGES), 1);
     via_dma_unmap(&g.dma.dma, &m[0], 1);
     CHECK_EQ(via_turn_step(&g.turn, PAGES), 0);
 }
 
 TAP_MAIN(TEST(there_and_back), TEST(steps_are_bounded), TEST(requests_hold_their_pages), TEST(later_requests_bounce),
-         TEST(failures_lose_nothing), TEST(a_platform_that_refuses), TEST(a_change_of_mind), TEST(a_device_that_never_answers),
-         TEST(what_is_refused), TEST(memory_beside))
+         TEST(failures_lose_nothing), TEST(a_platform_that_refuses), TEST(memory_that_is_given_back), TEST(a_change_of_mind),
+         TEST(a_device_that_never_answers), TEST(ways_find_what_they_said), TEST(what_is_refused), TEST(memory_beside))
