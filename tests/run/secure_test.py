@@ -141,10 +141,11 @@ def text(rig):
 class Witness:
     """Hands on what both sides say, notes what the front-end asks, and keeps a copy of the memory's descriptor to look at."""
 
-    def __init__(self, rig, back):
-        self.asked, self.samples, self.fd, self.over = [], [], None, False
+    def __init__(self, rig, back, harm=None):
+        self.asked, self.samples, self.fd, self.over, self.harm = [], [], None, False, harm
         self.listener = socket.socket(socket.AF_UNIX)
-        self.path = rig.path("witness.sock")
+        rig.serial += 1
+        self.path = rig.path(f"witness.{rig.serial}")
         self.listener.bind(self.path)
         self.listener.listen(1)
         self.back = socket.socket(socket.AF_UNIX)
@@ -191,6 +192,8 @@ class Witness:
             if self.fd is None:
                 time.sleep(0.001)
                 continue
+            if self.harm:
+                os.pwrite(self.fd, bytes(16), self.harm)  # which is nothing where memory is private
             data = os.pread(self.fd, os.fstat(self.fd).st_size, 0)
             pages = [data[at:at + PAGE] for at in range(0, len(data), PAGE)]
             self.samples.append([i for i, page in enumerate(pages) if page.count(0) < PAGE and page != SCRIBBLED])
@@ -216,6 +219,18 @@ def unaware(rig):
         check(own / 2 < max(seen), f"the witness never saw the guest's memory: at most {max(seen)} of {own} pages")
         check(min(seen[seen.index(max(seen)):]) == 0, f"the witness always saw some of it: at least {min(seen)} of {own} pages")
         check(seen[-1] > own / 2, f"at the end memory was open, but the witness saw {seen[-1]} of {own} pages")
+    finally:
+        kill(process)
+
+
+def harmed(rig):
+    """What changes while memory is open is noticed: so it means something that nothing did when it was secure."""
+    process, back = rig.back_end()
+    try:
+        witness = Witness(rig, back, harm=600 * PAGE + 5)  # behind buffers, before what is written later
+        witness.start()
+        said = rig.drive("--seconds=2", "--memory-size=6M", "--pool-size=1M", witness.path, "secure", status=1).stderr.decode()
+        check(re.search(r"\b1?\d bytes of the guest's memory changed under it", said), said)
     finally:
         kill(process)
 
@@ -311,7 +326,7 @@ def searches(_):
 def points():
     for way, options in WAYS.items():
         yield f"there and back: {way}", lambda rig, options=options: turns(rig, options)
-    for test in (text, unaware, killed, frozen, too_small, usage, searches):
+    for test in (text, unaware, harmed, killed, frozen, too_small, usage, searches):
         yield test.__doc__, test
 
 
