@@ -66,6 +66,8 @@ static int run_keep(struct via_protect *p, size_t page, size_t n, enum may to, v
 {
     uint8_t *at = p->mem + page * PAGE;
     via_shm_read(scratch, at, n * PAGE);
+    if (to == PRIVATE) /* what stays with the host may be what the pages held last */
+        via_shm_zero(at, n * PAGE);
     int r = run(p, page, n, to);
     via_shm_write(at, scratch, n * PAGE);
     via_shm_zero(scratch, n * PAGE);

@@ -55,7 +55,7 @@ static size_t find(struct via_turn *t, size_t n, size_t *first)
         t->next += t->next % GROUP == 0 && settled(t, t->next, group) ? group : 1;
     }
     *first = t->next;
-    n = min_size(n, t->scratch_pages);
+    n = min_size(n, t->scratch.len / PAGE); /* one call of the platform: where it fails, others are not left out */
     while (run < n && t->next < pages && is_due(t, t->next)) {
         run++;
         t->next++;
@@ -65,17 +65,11 @@ static size_t find(struct via_turn *t, size_t n, size_t *first)
 
 /* ------------------------------------------------------------------ conversion */
 
-/*
- * What stays with the host may be what a page held when it became private: so it holds nothing then. Content is put back whatever became of
- * the pages.
- */
+/* Content is kept whatever becomes of the pages. */
 static void carry(struct via_turn *t, size_t page, size_t n)
 {
-    via_shm_read(t->scratch, at(t, page), n * PAGE);
-    if (t->secure)
-        via_shm_zero(at(t, page), n * PAGE);
-    int r = t->secure ? via_protect_unshare(t->protect, at(t, page), n * PAGE) : via_protect_share(t->protect, at(t, page), n * PAGE);
-    via_shm_write(at(t, page), t->scratch, n * PAGE);
+    int r = t->secure ? via_protect_unshare_keep(t->protect, at(t, page), n * PAGE, t->scratch)
+                      : via_protect_share_keep(t->protect, at(t, page), n * PAGE, t->scratch);
     if (r < 0) {
         t->stats.failed++;
         t->stats.error = r;
@@ -161,7 +155,7 @@ int via_turn_init(struct via_turn *t, struct via_protect *p, uint32_t *lease, si
     size_t len = p->pages * PAGE;
     if (words < p->pages || scratch_len < PAGE || (from >= mem ? from - mem < len : mem - from < scratch_len))
         return -VIA_EINVAL;
-    *t = (struct via_turn){.protect = p, .lease = lease, .scratch = scratch, .scratch_pages = scratch_len / PAGE, .again = p->pages};
+    *t = (struct via_turn){.protect = p, .lease = lease, .scratch = {scratch, scratch_len}, .again = p->pages};
     t->secure = !via_protect_is_shared(p, p->mem, len);
     recount(t);
     return 0;

@@ -23,8 +23,7 @@ struct via_turn_stats {
 struct via_turn {
     struct via_protect *protect;
     uint32_t *lease; /* a page: uses by mappings of the open way, and whether it is to last */
-    uint8_t *scratch;
-    size_t scratch_pages;
+    struct via_span scratch;
     bool secure;        /* the goal */
     bool open;          /* new mappings go the open way */
     size_t left;        /* pages that are not as the goal has them */
@@ -34,10 +33,9 @@ struct via_turn {
 };
 
 /*
- * lease: a word for each page of protect's memory, zeroed; scratch: whole pages, elsewhere, that no device ever reaches: what is carried
- * lies there meanwhile, so many pages are converted in one call at most, and old content stays there. All of them are the caller's. Where
- * all pages are shared now, the goal is that; else, secure. -VIA_EINVAL: too few words, no whole page of scratch, or scratch in protect's
- * memory.
+ * lease: a word for each page of protect's memory, zeroed. scratch: whole pages, elsewhere, that no device ever reaches: what is carried
+ * lies there meanwhile, and so many pages are converted in one call at most. All of them are the caller's. Where all pages are shared now,
+ * the goal is that; else, secure. -VIA_EINVAL: too few words, no whole page of scratch, or scratch in protect's memory.
  */
 VIA_MUST_USE int via_turn_init(struct via_turn *, struct via_protect *, uint32_t *lease, size_t words, void *scratch, size_t scratch_len);
 /*
