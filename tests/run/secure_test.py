@@ -238,35 +238,39 @@ def harmed(rig):
 # ------------------------------------------------------------------ what goes wrong
 
 
+def running(path, *options):
+    """A run that is in the middle of its I/O: it has shown how far it is."""
+    process = subprocess.Popen([VIADUCT, "drive", "--seconds=60", "--progress", *options, path, "secure"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    check(process.stderr.read(1), "it ended early")
+    return process
+
+
 def killed(rig):
     """A back-end that dies meanwhile is an error, and nothing is claimed."""
-    process, path = rig.back_end()
-    running = subprocess.Popen([VIADUCT, "drive", "--seconds=60", "--json", path, "secure"], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    back, path = rig.back_end()
+    process = running(path, "--json")
     try:
-        time.sleep(0.5)
-        kill(process)
-        out, said = running.communicate(timeout=PATIENCE)
-        check(running.returncode == 1 and "went away" in said.decode(), f"status {running.returncode}: {said.decode()}")
+        kill(back)
+        out, said = process.communicate(timeout=PATIENCE)
+        check(process.returncode == 1 and "went away" in said.decode(), f"status {process.returncode}: {said.decode()}")
         check(json.loads(out)["ok"] is False, "the report says that all is well")
     finally:
-        kill(running)
         kill(process)
+        kill(back)
 
 
 def frozen(rig):
     """A back-end that answers no more leaves its pages shared: an error within the time limit, not a claim."""
-    process, path = rig.back_end()
-    running = subprocess.Popen([VIADUCT, "drive", "--seconds=60", "--timeout=1", path, "secure"], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    back, path = rig.back_end()
+    process = running(path, "--timeout=1")
     try:
-        time.sleep(0.5)
-        process.send_signal(signal.SIGSTOP)
-        _, said = running.communicate(timeout=PATIENCE)
-        check(running.returncode == 1 and re.search("without an answer|holds requests", said.decode()), f"{running.returncode}: {said}")
+        back.send_signal(signal.SIGSTOP)
+        said = process.communicate(timeout=PATIENCE)[1].decode()
+        check(process.returncode == 1 and re.search("without an answer|holds requests", said), f"status {process.returncode}: {said}")
     finally:
-        kill(running)
         kill(process)
+        kill(back)
 
 
 def too_small(rig):
