@@ -9,7 +9,7 @@
 
 /* Only what is used here leaves these files: a command line can hold secrets, and a processor tells of its owner. */
 static const char *const words[] = {"swiotlb=", "iommu=", "iommu.", "intel_iommu=", "amd_iommu=", "mem_encrypt=", "pci=noats"};
-static const char *const flags[] = {"hypervisor", "sme", "sev", "sev_es", "sev_snp", "tdx_guest"};
+static const char *const flags[] = {"hypervisor", "tdx_guest"}; /* those of SEV tell nothing: see explain_protect.c */
 
 static bool word_counts(const char *word)
 {
@@ -105,7 +105,7 @@ static void read_cpu(struct via_sys *s, struct via_machine *m)
         snprintf(m->cpu, sizeof(m->cpu), "%.*s", (int)(end - colon - 1) - (colon[1] == ' '), colon + 1 + (colon[1] == ' '));
     if (list) {
         list[strcspn(list, "\n")] = 0;
-        snprintf(m->flags, sizeof(m->flags), "%s ", list + 1);
+        snprintf(m->flags, sizeof(m->flags), "%s", list + 1);
     }
     if (m->arch[0])
         return;
@@ -123,14 +123,7 @@ bool via_machine_word(const struct via_machine *m, const char *word)
     return false;
 }
 
-bool via_machine_flag(const struct via_machine *m, const char *flag)
-{
-    size_t n = strlen(flag);
-    for (const char *at = m->flags; (at = strstr(at, flag)); at += n)
-        if (at > m->flags && at[-1] == ' ' && at[n] == ' ')
-            return true;
-    return false;
-}
+bool via_machine_flag(const struct via_machine *m, const char *flag) { return strstr(m->flags, flag) != NULL; }
 
 bool via_machine_said(const struct via_machine *m, const char *said) { return strstr(m->log, said) != NULL; }
 
