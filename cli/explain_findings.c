@@ -191,8 +191,7 @@ static struct via_finding *add(struct via_explain *x, const char *id, enum via_s
                                const char *change)
 {
     struct via_finding *f = &x->finding[x->findings];
-    if (x->findings == VIA_FINDINGS)
-        return NULL;
+    VIA_ASSERT(x->findings < VIA_FINDINGS);
     x->findings++;
     f->id = id;
     f->severity = severity;
@@ -211,8 +210,7 @@ static void judge_devices(struct via_explain *x, enum via_severity severity)
                 continue;
             if (!f)
                 f = add(x, rules[r].id, severity, rules[r].what, rules[r].why, rules[r].change);
-            if (f)
-                f->device[i / 8] |= (uint8_t)(1u << i % 8);
+            f->device[i / 8] |= (uint8_t)(1u << i % 8);
         }
     }
 }
@@ -230,7 +228,7 @@ static void judge_pool(struct via_explain *x, const struct via_pool_facts *p, en
     bool was = p->high_water.known && p->high_water.n > most;
     if (was)
         most = p->high_water.n;
-    bool full = most >= p->slots.n, near = most / NEAR_PERCENT >= p->slots.n / 100 && most >= p->slots.n - p->slots.n / 5;
+    bool full = most >= p->slots.n, near = most * 100 >= p->slots.n * NEAR_PERCENT;
     if ((!full && !near) || severity != (full ? VIA_SEVERITY_CRITICAL : VIA_SEVERITY_WARNING))
         return;
     snprintf(what, sizeof(what), "the pool '%.40s' %s", p->name,

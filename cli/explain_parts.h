@@ -97,7 +97,7 @@ struct via_finding {
     uint8_t device[VIA_DEVICES / 8]; /* which of the devices; none: the system */
     char what[2 * VIA_WORD], why[4 * VIA_WORD], change[4 * VIA_WORD];
 };
-#define VIA_FINDINGS 32
+#define VIA_FINDINGS 64 /* more than there are rules and pools */
 
 struct via_explain {
     struct via_sys sys;

@@ -32,8 +32,6 @@ void via_plan_find(const struct via_machine *m, struct via_vdev *d)
         return;
     if (m->disabled)
         f.means &= ~(unsigned)VIA_MEANS_POOL;
-    if (!d->own_pool[0])
-        f.means &= ~(unsigned)VIA_MEANS_OWN_POOL;
     d->decided = via_policy_decide(&f, &d->plan);
     d->planned = true;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* explain: Linux's bounce pools: how large, how full now and at most. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,10 @@ static struct via_count count(struct via_sys *s, const char *dir, const char *fi
 {
     struct via_count c = {false, 0};
     c.known = via_sys_number(s, &c.n, 10, tells, "%s/%s", dir, file) == 0;
+    if (c.known && c.n > UINT32_MAX) {
+        via_sys_note(s, dir, "how large and full a bounce pool is", "%s says %" PRIu64 ", which no pool can hold", file, c.n);
+        c.known = false;
+    }
     return c;
 }
 

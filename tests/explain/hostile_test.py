@@ -151,6 +151,27 @@ def shared_files(rig):
     check(system["guest"] is not True and not system["protected"], "%s" % system)
 
 
+def pools(rig):
+    """Counters that make no sense, and more pools than are shown."""
+    base = "sys/kernel/debug/swiotlb/"
+    for slots, used, known, found in ((b"1000", b"799", True, set()), (b"1000", b"800", True, {"pool-near-full"}),
+                                      (b"1000", b"5000000000", True, set()), (b"18446744073709551615", b"1", False, set()),
+                                      (b"4294967295", b"4294967295", True, {"pool-full"}), (b"0", b"0", True, set()),
+                                      (b"99999999999999999999", b"x", False, set())):
+        rig.put(base + "io_tlb_nslabs", slots + b"\n")
+        rig.put(base + "io_tlb_used", used + b"\n")
+        report = rig.report()
+        check((report["system"]["pools"][0]["slots"] is not None) == known, "%s" % report["system"]["pools"])
+        check({f["id"] for f in report["findings"] if "pool" in f["id"]} == found, "%s of %s: %s" % (used, slots, report["findings"]))
+    for n in range(40):
+        os.mkdir(rig.at(base + "pool%d" % n))
+        for name in ("io_tlb_nslabs", "io_tlb_used"):
+            rig.put(base + "pool%d/%s" % (n, name), b"7\n")
+    report = rig.lost("swiotlb", "more than can be shown")
+    check(len([f for f in report["findings"] if f["id"] == "pool-full"]) == 15, "%d findings" % len(report["findings"]))
+    check("advisory" in [f["id"] for f in report["findings"]], "findings got lost")
+
+
 def big_files(rig):
     """Those that are read in part are read in part, and no faster is memory used up."""
     line = b"6,7,8,-;swiotlb buffer is full (sz: 1 bytes)\n"
@@ -275,6 +296,26 @@ def configurations(rig):
             check(first(rig.report())["path"]["name"] == "iommu-lazy", "the path")
 
 
+def no_memory(rig):
+    """Where nothing tells how far memory reaches, a narrow mask decides nothing, and a wide one does."""
+    rig.remove("proc/iomem")
+    rig.remove("sys/devices/system/memory")
+    rig.put("proc/cmdline", b"")
+    report = rig.report()
+    check(first(report)["path"]["name"] == "direct-or-bounce" and first(report)["policy"] is None, "%s" % first(report))
+    rig.put("sys/devices/pci0000:00/0000:00:04.0/dma_mask_bits", b"64\n")
+    report = rig.report()
+    check(first(report)["path"]["name"] == "direct" and first(report)["policy"]["on"] == {}, "%s" % first(report))
+
+
+def protected_with_own_pools(rig):
+    """swiotlb=noforce takes the default pool away, not those of single devices."""
+    rig.put("dev/kmsg", b"6,1,2,-;RME: Using RSI version 1.0\n")
+    rig.put("proc/cmdline", b"swiotlb=noforce\n")
+    lacking = [f["devices"] for f in rig.report()["findings"] if f["id"] == "no-pool"]
+    check(lacking == [["virtio1", "virtio3"]], "without a pool are %s" % lacking)
+
+
 def device_trees(rig):
     """Cells and strings without end, and phandles that nobody has."""
     reserved, node = "sys/firmware/devicetree/base/reserved-memory/", "sys/firmware/devicetree/base/virtio_mmio@a000000/"
@@ -321,11 +362,12 @@ def mutants(rig):
             raise Wrong("mutant %d (%s): %s" % (n, done, e)) from e
 
 
-CASES = ((wrong_kinds, "qemu-lazy"), (wrong_contents, "qemu-lazy"), (shared_files, "qemu-lazy"), (big_files, "qemu-lazy"),
+CASES = ((wrong_kinds, "qemu-lazy"), (wrong_contents, "qemu-lazy"), (shared_files, "qemu-lazy"), (pools, "qemu-lazy"), (big_files, "qemu-lazy"),
          (links, "qemu-lazy"),
          (absolute_links, "qemu-lazy"), (copied_without_links, "qemu-lazy"), (many_devices, "qemu-lazy"), (many_losses, "qemu-lazy"),
          (no_list, "qemu-lazy"), (recording, "qemu-lazy"), (log_without_end, "qemu-lazy"),
-         (configurations, "qemu-lazy"), (device_trees, "arm64-restricted"), (mutants, "qemu-lazy"))
+         (configurations, "qemu-lazy"), (device_trees, "arm64-restricted"),
+         (no_memory, "narrow"), (protected_with_own_pools, "arm64-restricted"), (mutants, "qemu-lazy"))
 
 
 def main():
