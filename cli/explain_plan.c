@@ -30,7 +30,7 @@ void via_plan_find(const struct via_machine *m, struct via_vdev *d)
         return;
     if (!m->ram.known && f.mask != UINT64_MAX) /* narrow or not, who knows */
         return;
-    if (m->disabled)
+    if (m->disabled && !d->own_pool[0])
         f.means &= ~(unsigned)VIA_MEANS_POOL;
     d->decided = via_policy_decide(&f, &d->plan);
     d->planned = true;
