@@ -51,8 +51,6 @@ static void read_device(struct via_explain *x, struct via_vdev *d, const char *n
     snprintf(path, sizeof(path), BUS "/%s", name);
     if (via_sys_link(s, path, d->dir) < 0)
         snprintf(d->dir, sizeof(d->dir), "%s", path);
-    if (!via_sys_has(s, d->dir))
-        via_sys_note(s, d->dir, "all of a device", "is not there");
     d->type = hex(s, d, "device", "what kind of device it is");
     d->status = hex(s, d, "status", "how far driver and device have come");
     read_features(s, d);

@@ -101,8 +101,8 @@ void via_place_read(struct via_sys *s, const struct via_machine *m, struct via_v
         d->parent_dir[0] = 0;
         return;
     }
-    if (!via_sys_has(s, d->parent_dir)) {
-        via_sys_note(s, d->parent_dir, "what the device sits behind", "is not there");
+    if (!via_sys_has(s, d->dir)) {
+        via_sys_note(s, d->dir, "all of a device", "is not there");
         d->parent_dir[0] = 0;
         return;
     }

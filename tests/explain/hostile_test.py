@@ -76,7 +76,11 @@ class Rig:
         """The JSON; the text can be shown, too, and holds nothing that a terminal obeys."""
         text = self.explain()
         check(all(c == "\n" or c.isprintable() for c in text), "the text holds control characters")
-        return json.loads(self.explain("--json"))
+        report = json.loads(self.explain("--json"))
+        files = [note["file"] for note in report["not_read"]]
+        check(len(files) == len(set(files)), "a file is told twice: %s" % files)
+        check(not report["not_read_more"] or "  and %d more\n" % report["not_read_more"] in text, "the text lacks how many are left out")
+        return report
 
     def lost(self, path, why, device=True):
         """That file was not read, and it is said why; the other device is still all there."""
@@ -198,6 +202,8 @@ def links(rig):
         check(first(report)["features"] is None, "features from outside")
     rig.link(features, "features")
     rig.lost(features, "oo many")
+    rig.link("proc/sys/kernel/arch", "arch")
+    rig.lost("proc/sys/kernel/arch", "oo many")
     rig.link("sys/kernel", "/sys/kernel")
     rig.report()
     rig.link(LINK, rig.base)
@@ -245,6 +251,7 @@ def many_losses(rig):
     for n in range(70):
         os.symlink("../../../devices/none%d" % n, rig.at("sys/bus/virtio/devices/virtio%d" % (n + 10)))
     report = rig.report()
+    check(all(d["iommu"]["mode"] == "unknown" and d["parent"] is None for d in report["devices"][2:]), "what is not there has a place")
     check(len(report["not_read"]) == 64 and report["not_read_more"] > 6 and len(report["devices"]) == 72, "%d" % report["not_read_more"])
 
 
@@ -293,7 +300,8 @@ def configurations(rig):
         config[256:260] = chain
         for length in (0, 3, 64, 256, 257, 260, 263, 4096):
             rig.put(PARENT + "/config", bytes(config[:length]))
-            check(first(rig.report())["path"]["name"] == "iommu-lazy", "the path")
+            device = first(rig.report())
+            check(device["path"]["name"] == "iommu-lazy" and (device["iommu"]["ats"] is None) == (length <= 64), "%s" % device["iommu"])
 
 
 def no_memory(rig):
