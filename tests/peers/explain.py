@@ -30,7 +30,7 @@ class Run:
             drives += ["-drive", "if=none,id=d%d,format=raw,file=%s" % (n, s.path("disk%d" % n))]
         drives += BEHIND + ["-device", "virtio-blk-pci,bus=rp2,drive=d1,disable-legacy=on", "-device", "virtio-blk-pci,drive=d0"]
         guest = Guest(s, None, mode="explain", bus=bus, drive=drives, more=with_libraries(s.program("viaduct")))
-        s.until(lambda: ("done", "") in guest.said() or not guest.alive(), 60, "what explain says")
+        s.until(lambda: ("done", "") in guest.said() or not guest.alive(), 150, "what explain says")
         failures = [rest for word, rest in guest.said() if word == "fail"]
         expect(not failures and ("ok", "explain") in guest.said(), "the guest's step '%s' failed" % "".join(failures[:1]))
         self.plain, self.debug = said(guest, "plain"), said(guest, "debug")
@@ -90,4 +90,4 @@ def ats_unused(s):
     run.check("iommu-lazy", "lazy", {"advisory", "stale-iotlb"}, {"iommu-bypassed"})
 
 
-main((passed_through, 90), (lazy, 90), (strict, 90), (bounced, 90), (forced_where_an_iommu_translates, 90), (ats_unused, 90))
+main((passed_through, 200), (lazy, 200), (strict, 200), (bounced, 200), (forced_where_an_iommu_translates, 200), (ats_unused, 200))
