@@ -37,12 +37,33 @@ static int add_buffer(const struct via_direct *d, const struct via_span *buf, st
     return 0;
 }
 
+/* Each buffer is one segment, as almost all are, and mostly in the range of the one before. False: some buffer isn't, or is nowhere. */
+static bool map_whole(const struct via_direct *d, const struct via_span *buf, unsigned n, struct via_seg *seg)
+{
+    const struct via_phys_range *r = d->range;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t p = (uintptr_t)buf[i].ptr, behind = (uint64_t)buf[i].len - 1; /* without a byte: more than any range has */
+        if (p - (uintptr_t)r->ptr >= r->len && !(r = range_of(d, p)))
+            return false;
+        uint64_t off = p - (uintptr_t)r->ptr;
+        if (behind >= r->len - off || behind >= VIA_SEG_MAX)
+            return false;
+        seg[i] = (struct via_seg){{r->phys + off}, (uint32_t)(behind + 1)};
+    }
+    return true;
+}
+
 static int direct_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
 {
     const struct via_direct *d = via_container_of(dma, struct via_direct, dma);
     struct via_segs s;
     unsigned n_out = 0;
     int r = via_segs_open(&s, m, out, in);
+    if (!r && map_whole(d, buf, out + in, m->seg)) {
+        s.n = out + in;
+        via_segs_close(&s, out, buf, out, in, m);
+        return 0;
+    }
     for (unsigned i = 0; !r && i < out + in; i++) {
         r = add_buffer(d, &buf[i], &s);
         if (i < out)

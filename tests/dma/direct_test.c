@@ -24,6 +24,42 @@ static void direct_gives_physical_addresses(void)
     via_dma_unmap(&d.dma, &m, 1);
 }
 
+static void direct_finds_each_buffers_range(void)
+{
+    struct via_phys_range range[] = {{mem + 100, 900, 0x10000}, {mem + 2000, 1000, 0x5000}, {mem + 3000, 1000, 0x20000}};
+    struct via_direct d;
+    CHECK_EQ(via_direct_init(&d, range, 3), 0);
+    struct via_mapping m = mapping(5);
+    struct via_span buf[] = {{mem + 3000, 1000}, {mem + 100, 900}, {mem + 2999, 1}, {mem + 2000, 1}, {mem + 3999, 1}};
+    CHECK_EQ(via_dma_map(&d.dma, buf, 2, 3, &m), 0);
+    CHECK(m.n_out == 2 && m.n_in == 3 && m.buf == buf && m.buf_out == 2 && m.buf_in == 3);
+    CHECK(seg_is(0, 0x20000, 1000) && seg_is(1, 0x10000, 900) && seg_is(2, 0x5000 + 999, 1) && seg_is(3, 0x5000, 1) &&
+          seg_is(4, 0x20000 + 999, 1));
+    m = mapping(4); /* one too few, even where nothing is cut */
+    CHECK_EQ(via_dma_map(&d.dma, buf, 2, 3, &m), -VIA_E2BIG);
+    struct via_span bad[] = {{mem + 100, 1}, {mem + 1000, 1}, {mem + 100, 1}, {mem + 99, 1}, {mem + 100, 1}, {mem + 100, 0}};
+    const int result[] = {-VIA_ERANGE, -VIA_ERANGE, -VIA_EINVAL};
+    for (unsigned i = 0; i < 3; i++) {
+        m = mapping(5);
+        CHECK_EQ(via_dma_map(&d.dma, &bad[2 * i], 1, 1, &m), result[i]);
+        CHECK(m.n_out == 0 && m.n_in == 0 && !m.buf);
+    }
+}
+
+/* No byte of these is looked at: only where they would lie counts. */
+static void direct_cuts_what_no_segment_holds(void)
+{
+    const uint64_t most = 0xfffff000;
+    uint8_t *far = (uint8_t *)(uintptr_t)0x100000000;
+    struct via_phys_range range = {far, 4 * most, 0};
+    struct via_direct d;
+    CHECK_EQ(via_direct_init(&d, &range, 1), 0);
+    struct via_mapping m = mapping(16);
+    struct via_span buf[] = {{far + 1, most}, {far + 2, most + 1}};
+    CHECK_EQ(via_dma_map(&d.dma, buf, 1, 1, &m), 0);
+    CHECK(m.n_out == 1 && m.n_in == 2 && seg_is(0, 1, most) && seg_is(1, 2, most) && seg_is(2, 2 + most, 1));
+}
+
 static void direct_refuses_what_has_no_address(void)
 {
     struct via_phys_range range[] = {{mem + 8, 992, 0x10000}, {mem + 1000, 1000, 0x5000}, {mem + 3000, 1000, 0x20000}};
@@ -138,5 +174,6 @@ static void bounce_over_window_over_direct(void)
     CHECK(private_mem[3 * SLOT] == 0x44);
 }
 
-TAP_MAIN(TEST(direct_gives_physical_addresses), TEST(direct_refuses_what_has_no_address), TEST(direct_checks_its_ranges),
-         TEST(window_splits_at_banks_and_finds_back), TEST(window_checks_its_banks), TEST(bounce_over_window_over_direct))
+TAP_MAIN(TEST(direct_gives_physical_addresses), TEST(direct_finds_each_buffers_range), TEST(direct_cuts_what_no_segment_holds),
+         TEST(direct_refuses_what_has_no_address), TEST(direct_checks_its_ranges), TEST(window_splits_at_banks_and_finds_back),
+         TEST(window_checks_its_banks), TEST(bounce_over_window_over_direct))

@@ -59,7 +59,7 @@ MISUSES = [
     ("--dma=auto --mask=20", "from 21 to 64"),
     ("--dma=auto --mask=65", "from 21 to 64"),
     ("--dma=auto --mask=0", "from 21 to 64"),
-    ("--dma=auto --mask=3O", "from 21 to 64"),
+    ("--dma=auto --mask=30x", "from 21 to 64"),
     ("--dma=auto --override=always", "direct, bounce or none"),
     ("--isolate", "need --dma=auto"),
     ("--dma=auto --dma=direct --translated", "need --dma=auto"),
