@@ -37,33 +37,13 @@ static int add_buffer(const struct via_direct *d, const struct via_span *buf, st
     return 0;
 }
 
-/* Each buffer is one segment, as almost all are, and mostly in the range of the one before. False: some buffer isn't, or is nowhere. */
-static bool map_whole(const struct via_direct *d, const struct via_span *buf, unsigned n, struct via_seg *seg)
+/* Out of the way of the common case, which so needs but few registers. */
+static __attribute__((noinline)) int map_pieces(const struct via_direct *d, const struct via_span *buf, unsigned out, unsigned in,
+                                                struct via_mapping *m)
 {
-    const struct via_phys_range *r = d->range;
-    for (unsigned i = 0; i < n; i++) {
-        uint64_t p = (uintptr_t)buf[i].ptr, behind = (uint64_t)buf[i].len - 1; /* without a byte: more than any range has */
-        if (p - (uintptr_t)r->ptr >= r->len && !(r = range_of(d, p)))
-            return false;
-        uint64_t off = p - (uintptr_t)r->ptr;
-        if (behind >= r->len - off || behind >= VIA_SEG_MAX)
-            return false;
-        seg[i] = (struct via_seg){{r->phys + off}, (uint32_t)(behind + 1)};
-    }
-    return true;
-}
-
-static int direct_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
-{
-    const struct via_direct *d = via_container_of(dma, struct via_direct, dma);
     struct via_segs s;
     unsigned n_out = 0;
     int r = via_segs_open(&s, m, out, in);
-    if (!r && map_whole(d, buf, out + in, m->seg)) {
-        s.n = out + in;
-        via_segs_close(&s, out, buf, out, in, m);
-        return 0;
-    }
     for (unsigned i = 0; !r && i < out + in; i++) {
         r = add_buffer(d, &buf[i], &s);
         if (i < out)
@@ -74,7 +54,27 @@ static int direct_map(struct via_dma *dma, const struct via_span *buf, unsigned 
     return r;
 }
 
-static void direct_unmap(struct via_dma *dma, struct via_mapping *m, uint32_t written) { (void)dma, (void)m, (void)written; }
+/* Each buffer is one segment of the one range, as almost all are. False: some buffer isn't, which is for map_pieces to judge. */
+static inline bool map_whole(const struct via_phys_range *range, const struct via_span *buf, unsigned n, struct via_seg *seg)
+{
+    const struct via_phys_range r = *range;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t off = (uintptr_t)buf[i].ptr - (uintptr_t)r.ptr, behind = (uint64_t)buf[i].len - 1; /* without a byte: too many */
+        if (off >= r.len || behind >= r.len - off || behind >= VIA_SEG_MAX)
+            return false;
+        seg[i] = (struct via_seg){{r.phys + off}, (uint32_t)(behind + 1)};
+    }
+    return n;
+}
+
+static int direct_map(struct via_dma *dma, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *m)
+{
+    const struct via_direct *d = via_container_of(dma, struct via_direct, dma);
+    if ((uint64_t)out + in > m->cap || !map_whole(d->range, buf, out + in, m->seg))
+        return map_pieces(d, buf, out, in, m);
+    via_segs_close(&(struct via_segs){.n = out + in}, out, buf, out, in, m);
+    return 0;
+}
 
 static int direct_sync(struct via_dma *dma, struct via_mapping *m, enum via_owner to, uint32_t written)
 {
@@ -82,7 +82,7 @@ static int direct_sync(struct via_dma *dma, struct via_mapping *m, enum via_owne
     return 0;
 }
 
-static const struct via_dma_ops direct_ops = {"direct", direct_map, direct_unmap, direct_sync};
+static const struct via_dma_ops direct_ops = {"direct", direct_map, NULL, direct_sync};
 
 static bool meet(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len) { return a <= b ? b - a < a_len : a - b < b_len; }
 

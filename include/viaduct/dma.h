@@ -35,7 +35,7 @@ enum via_isolation {
 struct via_dma_ops {
     const char *name;
     int (*map)(struct via_dma *, const struct via_span *buf, unsigned out, unsigned in, struct via_mapping *);
-    void (*unmap)(struct via_dma *, struct via_mapping *, uint32_t written);
+    void (*unmap)(struct via_dma *, struct via_mapping *, uint32_t written); /* NULL: nothing has to be done */
     int (*sync)(struct via_dma *, struct via_mapping *, enum via_owner, uint32_t written);
 };
 
@@ -60,7 +60,11 @@ static inline VIA_MUST_USE int via_dma_map(struct via_dma *d, const struct via_s
  * The device is done: `written` bytes of the writable buffers, counted from the first one's start, are the driver's to
  * read; what lies behind is as it was before map.
  */
-static inline void via_dma_unmap(struct via_dma *d, struct via_mapping *m, uint32_t written) { d->ops->unmap(d, m, written); }
+static inline void via_dma_unmap(struct via_dma *d, struct via_mapping *m, uint32_t written)
+{
+    if (d->ops->unmap)
+        d->ops->unmap(d, m, written);
+}
 
 /*
  * Hand a mapping to and fro without ending it. To the CPU: `written` bytes of the writable buffers arrive. To the

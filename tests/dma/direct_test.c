@@ -35,7 +35,11 @@ static void direct_finds_each_buffers_range(void)
     CHECK(m.n_out == 2 && m.n_in == 3 && m.buf == buf && m.buf_out == 2 && m.buf_in == 3);
     CHECK(seg_is(0, 0x20000, 1000) && seg_is(1, 0x10000, 900) && seg_is(2, 0x5000 + 999, 1) && seg_is(3, 0x5000, 1) &&
           seg_is(4, 0x20000 + 999, 1));
-    m = mapping(4); /* one too few, even where nothing is cut */
+    struct via_span near[] = {{mem + 100, 1}, {mem + 200, 1}};
+    m = mapping(1); /* one too few, even where nothing is cut */
+    CHECK_EQ(via_dma_map(&d.dma, near, 1, 1, &m), -VIA_E2BIG);
+    CHECK_EQ(via_dma_map(&d.dma, near, 0, 1, &m), 0);
+    m = mapping(4);
     CHECK_EQ(via_dma_map(&d.dma, buf, 2, 3, &m), -VIA_E2BIG);
     struct via_span bad[] = {{mem + 100, 1}, {mem + 1000, 1}, {mem + 100, 1}, {mem + 99, 1}, {mem + 100, 1}, {mem + 100, 0}};
     const int result[] = {-VIA_ERANGE, -VIA_ERANGE, -VIA_EINVAL};

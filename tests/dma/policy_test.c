@@ -22,10 +22,13 @@ static struct answer ask(struct via_facts facts)
     return a;
 }
 
-static struct answer ask_case(unsigned i, unsigned means)
+static struct answer answer[ALL + 1]; /* to one case, by means */
+
+static void ask_case(unsigned i)
 {
     struct policy_case c = policy_case(i);
-    return ask(policy_facts(&c, means));
+    for (unsigned means = 0; means <= ALL; means++)
+        answer[means] = ask(policy_facts(&c, means));
 }
 
 static bool on(const struct answer *a, enum via_switch s) { return via_plan_has(&a->plan, s); }
@@ -101,17 +104,19 @@ static bool needs_nothing(const struct answer *a)
 static void plans_keep_their_promises(void)
 {
     unsigned plans = 0, free_ones = 0;
-    for (unsigned i = 0; i < POLICY_CASES; i++)
+    for (unsigned i = 0; i < POLICY_CASES; i++) {
+        ask_case(i);
         for (unsigned means = 0; means <= ALL; means++) {
-            struct answer a = ask_case(i, means);
-            if (a.result)
+            const struct answer *a = &answer[means];
+            if (a->result)
                 continue;
-            CHECK(!a.plan.refused && !a.plan.missing && a.plan.on < 1u << VIA_SWITCHES);
-            CHECK(reaches_safely(&a) && isolates(&a) && follows_the_flags(&a));
-            CHECK((a.plan.on == 0) == needs_nothing(&a));
+            CHECK(!a->plan.refused && !a->plan.missing && a->plan.on < 1u << VIA_SWITCHES);
+            CHECK(reaches_safely(a) && isolates(a) && follows_the_flags(a));
+            CHECK((a->plan.on == 0) == needs_nothing(a));
             plans += means == ALL;
-            free_ones += needs_nothing(&a) && !means; /* nothing is needed, so no means are */
+            free_ones += needs_nothing(a) && !means; /* nothing is needed, so no means are */
         }
+    }
     CHECK(plans > POLICY_CASES / 4 && free_ones > 100);
 }
 
@@ -129,29 +134,29 @@ static bool is_forbidden(const struct answer *a)
 static void contradictions_alone_are_final(void)
 {
     for (unsigned i = 0; i < POLICY_CASES; i++) {
-        struct answer a = ask_case(i, ALL), none = ask_case(i, 0);
-        bool wrong = is_forbidden(&a) || (a.facts.legacy && took(&a, VIA_F_ORDER_PLATFORM));
-        CHECK_EQ(a.result, wrong ? -VIA_EINVAL : 0);
-        CHECK((none.result == -VIA_EINVAL) == wrong);
-        if (!wrong)
-            continue;
-        CHECK(none.plan.refused == a.plan.refused && !a.plan.missing && !a.plan.on);
+        ask_case(i);
+        const struct answer *a = &answer[ALL], *none = &answer[0];
+        bool wrong = is_forbidden(a) || (a->facts.legacy && took(a, VIA_F_ORDER_PLATFORM));
+        CHECK_EQ(a->result, wrong ? -VIA_EINVAL : 0);
+        CHECK((none->result == -VIA_EINVAL) == wrong);
+        if (wrong)
+            CHECK(none->plan.refused == a->plan.refused && !a->plan.missing && !a->plan.on);
     }
 }
 
 /* Exactly what is missing was missing: with it there is a plan, and with less there is none. */
-static bool names_what_is_missing(unsigned i, const struct answer *a)
+static bool names_what_is_missing(const struct answer *a)
 {
     unsigned missing = a->plan.missing;
     CHECK_OR_FALSE(missing && !(missing & a->facts.means) && !(missing & ~ALL) && !a->plan.on);
-    CHECK_OR_FALSE(ask_case(i, a->facts.means | missing).result == 0);
+    CHECK_OR_FALSE(answer[a->facts.means | missing].result == 0);
     if (missing & (VIA_MEANS_POOL | VIA_MEANS_OWN_POOL)) /* and no mapping could do instead */
         CHECK_OR_FALSE(has_protector(a) || a->facts.restricted || a->facts.override == VIA_OVERRIDE_BOUNCE ||
                        !(a->facts.translated && took(a, VIA_F_ACCESS_PLATFORM)));
     for (unsigned bit = 1; bit <= ALL; bit <<= 1)
         if (missing & bit) {
-            struct answer less = ask_case(i, a->facts.means | (missing & ~bit));
-            CHECK_OR_FALSE(less.result == -VIA_ENODEV && less.plan.missing == bit);
+            const struct answer *less = &answer[a->facts.means | (missing & ~bit)];
+            CHECK_OR_FALSE(less->result == -VIA_ENODEV && less->plan.missing == bit);
         }
     return true;
 }
@@ -159,15 +164,17 @@ static bool names_what_is_missing(unsigned i, const struct answer *a)
 static void missing_means_are_named(void)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < POLICY_CASES; i++)
+    for (unsigned i = 0; i < POLICY_CASES; i++) {
+        ask_case(i);
         for (unsigned means = 0; means < ALL; means++) {
-            struct answer a = ask_case(i, means);
-            CHECK(a.result == 0 || a.result == -VIA_EINVAL || a.result == -VIA_ENODEV);
-            if (a.result != -VIA_ENODEV)
+            const struct answer *a = &answer[means];
+            CHECK(a->result == 0 || a->result == -VIA_EINVAL || a->result == -VIA_ENODEV);
+            if (a->result != -VIA_ENODEV)
                 continue;
-            CHECK(names_what_is_missing(i, &a));
+            CHECK(names_what_is_missing(a));
             n++;
         }
+    }
     CHECK(n > POLICY_CASES);
 }
 
@@ -177,16 +184,16 @@ static void switches_have_their_means(void)
     static const unsigned takes[VIA_SWITCHES] = {VIA_MEANS_TRANSLATE, VIA_MEANS_POOL,     VIA_MEANS_ENCRYPT,
                                                  VIA_MEANS_SHARE,     VIA_MEANS_CACHE,    VIA_MEANS_BARRIERS,
                                                  VIA_MEANS_FLUSH,     VIA_MEANS_OWN_POOL, VIA_MEANS_TRANSLATE};
-    for (unsigned i = 0; i < POLICY_CASES; i++)
+    for (unsigned i = 0; i < POLICY_CASES; i++) {
+        ask_case(i);
         for (unsigned means = 0; means <= ALL; means++) {
-            struct answer a = ask_case(i, means);
             unsigned used = 0;
             for (unsigned s = 0; s < VIA_SWITCHES; s++)
-                used |= on(&a, s) ? takes[s] : 0;
+                used |= on(&answer[means], s) ? takes[s] : 0;
             CHECK(!(used & ~means));
-            struct answer bare = ask_case(i, used);
-            CHECK(a.result || (bare.result == 0 && bare.plan.on == a.plan.on));
+            CHECK(answer[means].result || (answer[used].result == 0 && answer[used].plan.on == answer[means].plan.on));
         }
+    }
 }
 
 /* ------------------------------------------------------------------ needs add up */
