@@ -155,10 +155,18 @@ static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
         return via_err_set(err, -VIA_EIO, "getrandom: %s", strerror(errno));
     if (m->how == VIA_DRIVE_TURN)
         return 0; /* once it is known what else needs room */
-    uint8_t *secret = via_arena_take(&m->priv, SECRET);
+    m->secret = via_arena_take(&m->priv, SECRET);
     for (size_t i = 0; i < SECRET; i += VIA_DRIVE_CANARY)
-        memcpy(secret + i, m->canary[0], VIA_DRIVE_CANARY);
+        memcpy(m->secret + i, m->canary[0], VIA_DRIVE_CANARY);
     return 0;
+}
+
+uint64_t via_drive_secret_changed(const struct via_drive_memory *m)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < SECRET; i++)
+        n += m->secret[i] != m->canary[0][i % VIA_DRIVE_CANARY];
+    return n;
 }
 
 int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, const struct via_drive_need *need, struct via_err *err)

@@ -145,6 +145,7 @@ struct via_drive_memory {
     _Atomic uint64_t *slot_map;
     struct via_drive_grow *grow;         /* NULL: it does not */
     bool lent;                           /* pool is the back-end's memory */
+    uint8_t *secret;                     /* private memory full of the first one */
     uint8_t canary[2][VIA_DRIVE_CANARY]; /* the driver's secret, and the neighbour's */
 };
 
@@ -162,6 +163,7 @@ VIA_MUST_USE int via_drive_memory_direct(struct via_drive_memory *, struct via_e
 /* A pool in len bytes of the driver's memory from ptr on. */
 VIA_MUST_USE int via_drive_memory_slots(struct via_drive_memory *, uint8_t *ptr, size_t len, struct via_err *err);
 void via_drive_memory_close(struct via_drive_memory *);
+uint64_t via_drive_secret_changed(const struct via_drive_memory *); /* bytes */
 /* Zeroed, aligned to 64 bytes or, from a page on, to a page. The needs were summed up before: running out is our mistake. */
 void *via_arena_take(struct via_arena *, size_t len);
 size_t via_arena_room(size_t len); /* what taking len bytes uses up at most */
@@ -384,7 +386,7 @@ struct via_drive {
     } reach;
     struct {
         unsigned requests, refused;
-        uint64_t guard_damaged, unwritten_changed;
+        uint64_t guard_damaged, unwritten_changed, secret_changed;
     } probed;
 };
 

@@ -56,5 +56,6 @@ int via_drive_probe(struct via_drive *d)
         if (r)
             return r;
     }
+    d->probed.secret_changed = via_drive_secret_changed(&d->mem);
     return 0;
 }

@@ -163,6 +163,7 @@ static struct json_object *probe_json(const struct via_drive *d)
     put_u64(o, "refused", d->probed.refused);
     put_u64(o, "guard_bytes_damaged", d->probed.guard_damaged);
     put_u64(o, "unwritten_bytes_changed", d->probed.unwritten_changed);
+    put_u64(o, "secret_bytes_changed", d->probed.secret_changed);
     return o;
 }
 

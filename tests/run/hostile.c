@@ -64,6 +64,13 @@ static bool is_canary(const uint8_t *p, const uint8_t *inverted)
     return !wrong;
 }
 
+/* Of what it finds in its own mappings, and can write there. */
+static void overwrite(enum mean mean, const uint8_t *canary)
+{
+    if (hostile.overwrites && mean == MEAN_REGIONS)
+        memset((void *)(uintptr_t)canary, 0xee, CANARY);
+}
+
 void hostile_scan(enum mean mean, const void *mem, size_t len)
 {
     struct trial *t = &hostile.trial[mean];
@@ -78,8 +85,10 @@ void hostile_scan(enum mean mean, const void *mem, size_t len)
         uint64_t word;
         memcpy(&word, p + i, 8);
         word = ~word;
-        if (word == first[0])
-            t->found[0] |= is_canary(p + i, hostile.inverted[0]);
+        if (word == first[0] && is_canary(p + i, hostile.inverted[0])) {
+            t->found[0] = true;
+            overwrite(mean, p + i);
+        }
         if (word == first[1])
             t->found[1] |= is_canary(p + i, hostile.inverted[1]);
     }
@@ -305,15 +314,20 @@ static int report(void)
 
 static int usage(void)
 {
-    fputs("usage: viaduct-hostile --socket-path=PATH --blk-file=FILE [--canaries=FILE] [--lie=KIND [--after=REQUESTS]]\n", stderr);
+    fputs("usage: viaduct-hostile --socket-path=PATH --blk-file=FILE [--canaries=FILE [--overwrite]] [--lie=KIND [--after=REQUESTS]]\n",
+          stderr);
     return 2;
 }
 
 static int parse(int argc, char **argv)
 {
-    static const struct option options[] = {{"socket-path", required_argument, NULL, 's'}, {"blk-file", required_argument, NULL, 'b'},
-                                            {"canaries", required_argument, NULL, 'c'},    {"lie", required_argument, NULL, 'l'},
-                                            {"after", required_argument, NULL, 'a'},       {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"socket-path", required_argument, NULL, 's'},
+                                            {"blk-file", required_argument, NULL, 'b'},
+                                            {"canaries", required_argument, NULL, 'c'},
+                                            {"lie", required_argument, NULL, 'l'},
+                                            {"after", required_argument, NULL, 'a'},
+                                            {"overwrite", no_argument, NULL, 'o'},
+                                            {NULL, 0, NULL, 0}};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 's')
@@ -324,6 +338,8 @@ static int parse(int argc, char **argv)
             hostile.canary_path = optarg;
         else if (c == 'l')
             program.lie = optarg;
+        else if (c == 'o')
+            hostile.overwrites = true;
         else if (c == 'a')
             program.after = (unsigned)strtoul(optarg, NULL, 10);
         else

@@ -41,7 +41,8 @@ struct stolen { /* a memory file that it got a descriptor of */
 
 struct hostile {
     const char *canary_path;
-    bool armed; /* the canaries are known */
+    bool armed;      /* the canaries are known */
+    bool overwrites; /* the driver's, where it finds them */
     uint8_t inverted[2][CANARY];
     struct trial trial[MEANS];
     struct stolen file[FILES_MAX];
