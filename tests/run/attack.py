@@ -132,7 +132,7 @@ def row(folder, model, way):
         probe, reached = seen["probe"], seen["reach"]
         check(reached, f"{way}: the back-end's mappings could not be inspected")
         reach = "none" if reached["reachable_bytes"] == 0 else "all" if reached["reachable_bytes"] == reached["driver_bytes_total"] else "some"
-        overwritten = probe["secret_bytes_changed"] + probe["guard_bytes_damaged"] + probe["unwritten_bytes_changed"] > 0
+        overwritten = any(probe[what] for what in ("secret_bytes_changed", "guard_bytes_damaged", "unwritten_bytes_changed"))
         outcome = found["found"]["driver_private"], overwritten, found["found"]["other_device"]
     promise = dict(zip(("private bytes read", "private bytes overwritten", "another device's bytes read"), zip(outcome, PROMISES[way])))
     for what, (is_so, promised) in promise.items():
