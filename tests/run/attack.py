@@ -131,7 +131,8 @@ def row(folder, model, way):
         found, seen = attacked(folder, way, WAYS[way])
         probe, reached = seen["probe"], seen["reach"]
         check(reached, f"{way}: the back-end's mappings could not be inspected")
-        reach = "none" if reached["reachable_bytes"] == 0 else "all" if reached["reachable_bytes"] == reached["driver_bytes_total"] else "some"
+        part, whole = reached["reachable_bytes"], reached["driver_bytes_total"]
+        reach = "none" if part == 0 else "all" if part == whole else "some"
         overwritten = any(probe[what] for what in ("secret_bytes_changed", "guard_bytes_damaged", "unwritten_bytes_changed"))
         outcome = found["found"]["driver_private"], overwritten, found["found"]["other_device"]
     promise = dict(zip(("private bytes read", "private bytes overwritten", "another device's bytes read"), zip(outcome, PROMISES[way])))
