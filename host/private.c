@@ -179,9 +179,7 @@ static int set_up(struct via_private *m, const struct via_private_cfg *cfg, stru
     m->pieces_max = cfg->pieces ? cfg->pieces : maps_of_a_process() / 2;
     note(m, 0, pages, true);
     r = cfg->shared ? 0 : show_own(m, 0, pages);
-    if (r < 0)
-        *err = m->why;
-    return r;
+    return r < 0 ? via_err_set(err, r, "%s", m->why.text) : 0;
 }
 
 int via_private_create(struct via_private *m, const struct via_private_cfg *cfg, struct via_err *err)
