@@ -66,7 +66,7 @@ static enum via_drive_dma way_of(const struct via_plan *p, bool narrow)
 static uint64_t memory_last(const struct via_drive_opts *o)
 {
     uint64_t block = o->block_size ? o->block_size : 256 << 10;
-    return VIA_DRIVE_PHYS + 2 * o->queues * o->depth * block + (UINT64_C(64) << 20) - 1;
+    return VIA_DRIVE_PHYS + 2 * (uint64_t)o->queues * o->depth * block + (UINT64_C(64) << 20) - 1;
 }
 
 int via_drive_policy_choose(struct via_drive *d)

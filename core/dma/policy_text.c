@@ -67,18 +67,17 @@ static const char *const text[VIA_REASONS] = {
 
     [VIA_WHY_BAD_VALUE] = "an order, protector, override or means has a value that means nothing: use one that has a name",
     [VIA_WHY_BAD_ACCEPTED] = "feature bits were accepted that were not offered: negotiate anew, and accept none but offered ones",
-    [VIA_WHY_BAD_LEGACY] = "feature bits above 31 were accepted by the legacy interface, which has none: accept none of them, or use the "
-                           "modern interface",
+    [VIA_WHY_BAD_LEGACY] =
+        "the legacy interface has no feature bits above 31, but some were accepted: accept none, or use the modern interface",
     [VIA_WHY_BAD_MODERN] = "VERSION_1 was not accepted, so this is the legacy interface: accept it, or say legacy",
     [VIA_WHY_BAD_MASK] = "the device's mask does not even cover a page: correct the mask, it is the last address and not a number of bits",
     [VIA_WHY_BAD_MEMORY] = "memory ends before its first page does: correct the last physical address",
     [VIA_WHY_DIRECT_PROTECTED] = "bouncing is forbidden, but memory is protected and the device reaches shared pages alone: allow bouncing",
     [VIA_WHY_DIRECT_RESTRICTED] =
         "bouncing is forbidden, but the device reaches only a part of memory: allow bouncing, or lift the restriction",
-    [VIA_WHY_DIRECT_NARROW] = "bouncing is forbidden, but the device can't name all of memory: allow bouncing, or put the device behind an "
-                              "IOMMU and accept ACCESS_PLATFORM",
-    [VIA_WHY_DIRECT_ISOLATE] = "bouncing is forbidden and nothing translates, but isolation was asked for: allow bouncing, or put the "
-                               "device behind an IOMMU and accept ACCESS_PLATFORM",
+    [VIA_WHY_DIRECT_NARROW] = "bouncing is forbidden, but the device can't name all of memory: allow it, or put an IOMMU before the device",
+    [VIA_WHY_DIRECT_ISOLATE] =
+        "bouncing is forbidden, but isolation was asked for and nothing translates: allow it, or put an IOMMU before the device",
     [VIA_WHY_UNKNOWN_BITS] = "feature bits were accepted that viaduct does not know: accept none of 25, 31 and 44 to 49",
     [VIA_WHY_LACKS_TRANSLATE] = "the device's addresses are translated, but the IOMMU can't be programmed: allow that, or set it to pass",
     [VIA_WHY_LACKS_POOL] = "data has to be bounced, but there is no pool: reserve memory that the device can address",

@@ -36,6 +36,13 @@ static bool took(const struct answer *a, enum via_feature bit) { return a->facts
 static bool has_protector(const struct answer *a) { return a->facts.protector != VIA_PROTECTOR_NOBODY; }
 static bool is_narrow(const struct answer *a) { return a->facts.mask < a->facts.memory_last; }
 
+static bool is_same(const struct via_facts *a, const struct via_facts *b)
+{
+    return a->offered == b->offered && a->accepted == b->accepted && a->legacy == b->legacy && a->translated == b->translated &&
+           a->restricted == b->restricted && a->encrypted == b->encrypted && a->incoherent == b->incoherent && a->order == b->order &&
+           a->mask == b->mask && a->protector == b->protector && a->isolate == b->isolate && a->override == b->override;
+}
+
 static void cases_are_all_different(void)
 {
     unsigned n = 1;
@@ -46,7 +53,7 @@ static void cases_are_all_different(void)
         struct policy_case before = policy_case(i - 1), now = policy_case(i);
         CHECK(memcmp(before.at, now.at, sizeof(now.at)) < 0);
         struct via_facts a = policy_facts(&before, ALL), b = policy_facts(&now, ALL);
-        CHECK(memcmp(&a, &b, sizeof(a)) != 0);
+        CHECK(!is_same(&a, &b));
     }
 }
 

@@ -44,7 +44,7 @@ PHYSICAL = [
 # Facts that lead nowhere, and what has to be said.
 REFUSALS = [
     ("--protected=guest --override=direct", "allow bouncing"),
-    ("--mask=30 --override=direct", "put the device behind an IOMMU"),
+    ("--mask=30 --override=direct", "put an IOMMU before the device"),
     ("--isolate --override=direct", "nothing translates"),
     ("--isolate --pool=global", "no pool for this device alone"),
 ]
