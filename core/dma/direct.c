@@ -54,7 +54,7 @@ static __attribute__((noinline)) int map_pieces(const struct via_direct *d, cons
     return r;
 }
 
-/* Each buffer is one segment of the one range, as almost all are. False: some buffer isn't, which is for map_pieces to judge. */
+/* Each buffer is one segment of the first range, as almost all are where it is the only one. False: map_pieces has to judge. */
 static inline bool map_whole(const struct via_phys_range *range, const struct via_span *buf, unsigned n, struct via_seg *seg)
 {
     const struct via_phys_range r = *range;
