@@ -169,11 +169,11 @@ static uint32_t find_private(const struct via_grow *g, uint32_t n, uint32_t *at)
 
 static bool grow(struct via_grow *g, uint32_t want, uint64_t queue)
 {
-    uint32_t is_free = g->pool.slots - (uint32_t)atomic_load(&g->pool.claimed), private = 0, n, at = 0;
+    uint32_t is_free = g->pool.slots - (uint32_t)atomic_load(&g->pool.claimed), unshared = 0, n, at = 0;
     uint32_t lack = is_free < want ? want - is_free : want; /* enough, but in pieces: then a run of its own */
     for (uint32_t i = 0; i < g->chunks; i++)
-    private += g->state[i] == VIA_CHUNK_PRIVATE;
-    n = pay(g, (uint32_t)via_min64((lack - 1) / g->chunk + 1, private));
+        unshared += g->state[i] == VIA_CHUNK_PRIVATE;
+    n = pay(g, (uint32_t)via_min64((lack - 1) / g->chunk + 1, unshared));
     bool grew = false;
     while (n) {
         uint32_t run = find_private(g, n, &at);
