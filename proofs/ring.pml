@@ -6,7 +6,8 @@
  * of a word, which may be older than memory; each word is brought up to date by itself, some time. A load whose value nobody
  * needs yet (of a buffer) may be done as late as one likes. A barrier for stores waits for the buffer; one for loads brings everything up to
  * date; the release before an index waits for the late loads, too.
- * So an x86 processor is one whose words reach memory in order and are never older; an ARM one may do all of it.
+ * An ARM processor may do all of that. X86: words reach memory in the order in which they were stored, what is loaded is what memory has, and
+ * no load is late. There only the fences are needed: a test on such a processor misses none of the others.
  *
  * A notification takes no time: it overtakes everything that has not reached memory.
  * What is left out: chains of several descriptors (they are one word here), requests that end in another order, indices that wrap, and lies.
@@ -32,8 +33,14 @@
 #define WORDS 12
 
 byte memory[WORDS];
+#ifdef X86
+chan driver_out = [8] of { byte, byte }; /* word, value */
+chan device_out = [8] of { byte, byte };
+#define known memory
+#else
 byte stored[WORDS]; /* 0: nothing in the buffer, else 1 more than what is */
 byte known[WORDS];  /* to the side that only reads it */
+#endif
 
 byte back;           /* requests that the driver has back */
 bool kicked, called; /* notifications */
@@ -41,17 +48,33 @@ byte read_data[SIZE], read_answer[SIZE]; /* late loads: of which request? */
 
 bool descriptor_is_there = true, data_are_there = true, element_is_there = true, answer_is_there = true; /* as those who look find */
 
+#ifdef X86
+inline store(word, value)
+{
+    if
+    :: (word) < ANSWER -> driver_out!word, value
+    :: else -> device_out!word, value
+    fi
+}
+#define driver_stored (len(driver_out) > 0)
+#define device_stored (len(device_out) > 0)
+#else
 inline store(word, value) { stored[word] = (value) + 1 }
-
 #define driver_stored (stored[0] || stored[1] || stored[2] || stored[3] || stored[4] || stored[5])
 #define device_stored (stored[6] || stored[7] || stored[8] || stored[9] || stored[10] || stored[11])
+#endif
 #define driver_loads (read_answer[0] || read_answer[1])
 #define device_loads (read_data[0] || read_data[1])
 
+#ifdef X86
+inline load_driver() { skip }
+inline load_device() { skip }
+#else
 inline load_driver() { d_step { known[6] = memory[6]; known[7] = memory[7]; known[8] = memory[8]; known[9] = memory[9];
     known[10] = memory[10]; known[11] = memory[11] } }
 inline load_device() { d_step { known[0] = memory[0]; known[1] = memory[1]; known[2] = memory[2]; known[3] = memory[3];
     known[4] = memory[4]; known[5] = memory[5] } }
+#endif
 
 #ifdef FLAGS
 #define wanted(wish, was, now) ((wish) == 0)
@@ -65,6 +88,17 @@ inline load_device() { d_step { known[0] = memory[0]; known[1] = memory[1]; know
 
 /* ------------------------------------------------------------------ what the processors do by themselves */
 
+#ifdef X86
+active proctype buffers()
+{
+    byte word, value;
+end:
+    do
+    :: atomic { driver_out?word, value -> memory[word] = value; word = 0; value = 0 }
+    :: atomic { device_out?word, value -> memory[word] = value; word = 0; value = 0 }
+    od
+}
+#else
 inline reach(word)
 {
     atomic { stored[word] != 0 -> memory[word] = stored[word] - 1; stored[word] = 0 }
@@ -112,6 +146,7 @@ end:
     :: learn(11)
     od
 }
+#endif
 
 inline load_data(s)
 {
@@ -150,7 +185,7 @@ inline driver_release()
 #ifndef DRIVER_RELEASE_STORES
     !driver_stored;
 #endif
-#ifndef DRIVER_RELEASE_LOADS
+#if !defined(DRIVER_RELEASE_LOADS) || defined(X86)
     !driver_loads;
 #endif
     skip
@@ -170,7 +205,7 @@ inline device_release()
 #ifndef DEVICE_RELEASE_STORES
     !device_stored;
 #endif
-#ifndef DEVICE_RELEASE_LOADS
+#if !defined(DEVICE_RELEASE_LOADS) || defined(X86)
     !device_loads;
 #endif
     skip

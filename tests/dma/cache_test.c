@@ -164,6 +164,34 @@ static void a_pool_shows_nothing_of_before(void)
     incoherent_close(&world);
 }
 
+/* What a driver took from the pool is used where it is, but for what the device would write beside the driver's own bytes. */
+static void what_is_in_the_pool_stays_where_it_can(void)
+{
+    struct via_port port = {&world_ops, 64};
+    struct via_pool pool;
+    struct via_bounce bounce;
+    struct via_seg seg[3];
+    struct via_mapping m = {.seg = seg, .cap = 3};
+    _Atomic uint64_t free[1];
+    CHECK(incoherent_open(&world, 8 * VIA_POOL_SLOT, 64, false, 1));
+    const struct via_phys_range range = {world.cpu, world.bytes, INCOHERENT_PHYS};
+    CHECK_EQ(via_direct_init(&under, &range, 1), 0);
+    CHECK_EQ(via_pool_init(&pool, &under.dma, world.cpu, world.bytes, free, 1), 0);
+    CHECK_EQ(via_pool_set_port(&pool, &port), 0);
+    CHECK_EQ(via_bounce_init(&bounce, &pool, 0, 0), 0);
+    uint8_t *own = via_bounce_alloc(&bounce, VIA_POOL_SLOT);
+    CHECK(own);
+    const struct via_span buf[3] = {{own + 3, 10}, {own + 64, 128}, {own + 200, 8}};
+    CHECK_EQ(via_dma_map(&bounce.dma, buf, 1, 2, &m), 0);
+    uint64_t at = INCOHERENT_PHYS + (uint64_t)(own - world.cpu);
+    CHECK(seg[0].addr.v == at + 3 && seg[1].addr.v == at + 64);
+    CHECK(seg[2].addr.v - at >= VIA_POOL_SLOT && seg[2].addr.v % VIA_POOL_SLOT == 200);
+    CHECK_EQ(bounce.stats.bytes_out, 0);
+    via_dma_unmap(&bounce.dma, &m, 0);
+    via_bounce_free(&bounce, own, VIA_POOL_SLOT);
+    incoherent_close(&world);
+}
+
 /* ------------------------------------------------------------------ what is needed */
 
 /* Each part of the maintenance left out, done to too little, or the other way: there are requests that show it. */
@@ -253,5 +281,5 @@ static void each_flush_is_needed(void)
 
 TAP_MAIN(TEST(buffers_where_they_are), TEST(buffers_through_a_pool), TEST(pages_where_they_are_and_ends_through_a_pool),
          TEST(a_writable_buffer_fills_its_lines), TEST(the_device_acts_until_next_has_ended_it), TEST(a_pool_shows_nothing_of_before),
-         TEST(each_step_is_needed), TEST(buffers_that_share_lines_lose_bytes), TEST(short_reports_are_not_to_be_trusted),
-         TEST(each_flush_is_needed))
+         TEST(what_is_in_the_pool_stays_where_it_can), TEST(each_step_is_needed), TEST(buffers_that_share_lines_lose_bytes),
+         TEST(short_reports_are_not_to_be_trusted), TEST(each_flush_is_needed))
