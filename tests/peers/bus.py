@@ -12,6 +12,7 @@ Bus = collections.namedtuple("Bus", "machine properties words domain says small 
 
 PLAIN = Bus()
 PLATFORM = ",iommu_platform=on,disable-legacy=on"
+LEGACY = Bus(properties=",disable-modern=on,disable-legacy=off")
 # The firmware leaves a disk alone that it is not to boot from.
 MACHINE = ("-boot", "strict=on", "-device", "pcie-root-port,id=rp1,chassis=1,slot=1")
 # Linux uses a device's IOTLB only where it finds ATS, and it looks for ATS only behind a root port.
@@ -32,6 +33,8 @@ def check_bus(guest, bus):
     """The guest found what the bus claims to be, and nothing wrong with it."""
     platform = "1" if PLATFORM in bus.properties else "0"
     expect(guest.value("platform") == platform, "the disk's ACCESS_PLATFORM is %s" % guest.value("platform"))
+    modern = "0" if bus == LEGACY else "1"
+    expect(guest.value("modern") == modern, "the disk's VERSION_1 is %s" % guest.value("modern"))
     expect(guest.value("domain") == bus.domain, "the disk's domain is '%s', not '%s'" % (guest.value("domain"), bus.domain))
     expect(bool(guest.value("iommu")) == bool(bus.domain), "the guest uses the IOMMUs '%s'" % guest.value("iommu"))
     for sentence in bus.says:

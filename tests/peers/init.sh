@@ -61,6 +61,7 @@ bounced() { # the most of the kernel's bounce pool that was in use while the dis
 platform() { # how the disk's memory is reached, in the kernel's own words
     mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
     device=$(readlink -f /sys/block/vda/device)
+    say "is modern $(cut -c 33 "$device/features")"   # VIRTIO_F_VERSION_1
     say "is platform $(cut -c 34 "$device/features")" # VIRTIO_F_ACCESS_PLATFORM
     say "is domain $(cat "$device/../iommu_group/type" 2>/dev/null)"
     say "is iommu $(ls /sys/class/iommu 2>/dev/null | tr '\n' ' ')"
