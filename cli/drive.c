@@ -69,6 +69,7 @@ static const char more_help[] = "\n"
                                 "                              back-end there is given all of the driver's memory;\n"
                                 "                              translated: it is behind an IOMMU\n"
                                 "  --move-every=N              requests between two moves (default: 1000)\n"
+                                "  --legacy                    a driver of old: without VERSION_1\n"
                                 "  --poll                      never sleep while requests are in flight\n"
                                 "  --timeout=SECONDS           give up on a back-end that stays silent (default: 10)\n"
                                 "\n"
@@ -104,6 +105,7 @@ enum {
     OPT_SECONDS,
     OPT_OPS,
     OPT_VERIFY,
+    OPT_LEGACY,
     OPT_MOVE_TO,
     OPT_MOVE_EVERY,
     OPT_POLL,
@@ -139,6 +141,7 @@ static const struct option options[] = {
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"ops", required_argument, NULL, OPT_OPS},
     {"verify", no_argument, NULL, OPT_VERIFY},
+    {"legacy", no_argument, NULL, OPT_LEGACY},
     {"move-to", required_argument, NULL, OPT_MOVE_TO},
     {"move-every", required_argument, NULL, OPT_MOVE_EVERY},
     {"poll", no_argument, NULL, OPT_POLL},
@@ -329,6 +332,9 @@ static int take_option(struct via_drive_opts *o, int c, char *arg)
         return mix_of(arg, &o->mix) ? 0 : wrong("mix", arg, "read, write, randread, randwrite, rw[:PERCENT] or randrw[:PERCENT]");
     case OPT_SECONDS:
         return take_seconds(o, arg);
+    case OPT_LEGACY:
+        o->legacy = true;
+        return 0;
     case OPT_MOVE_TO:
         return take_place(o, arg);
     case OPT_MOVE_EVERY:
@@ -388,6 +394,15 @@ static int take_secure(struct via_drive_opts *o, bool secure)
     return 0;
 }
 
+/* A driver of old gives physical addresses and nothing else. */
+static bool can_be_legacy(const struct via_drive_opts *o)
+{
+    bool physical = o->dma == VIA_DRIVE_DIRECT || o->dma == VIA_DRIVE_WINDOW || o->dma == VIA_DRIVE_BOUNCE;
+    for (unsigned i = 0; i < o->places; i++)
+        physical &= !o->place[i].translated;
+    return physical && !o->wish.automatic;
+}
+
 /* SOCKET COMMAND [FILE], and what does not go together. */
 static int take_words(struct via_drive_opts *o, int n, char **word)
 {
@@ -423,6 +438,8 @@ static int take_words(struct via_drive_opts *o, int n, char **word)
         return usage("--pool-grow needs a pool: --dma=bounce or --dma=hybrid-...", NULL);
     if (o->depth > o->queue_size)
         return usage("--depth is more than --queue-size", NULL);
+    if (o->legacy && !can_be_legacy(o))
+        return usage("--legacy has physical addresses only: choose --dma=direct, window or bounce, and no place that translates", NULL);
     if (o->move_every && !o->places)
         return usage("--move-every says how often, --move-to where to: it is missing", NULL);
     if (o->places && o->wish.automatic)

@@ -66,6 +66,10 @@ static int negotiate(struct via_drive *d)
     bool wished = d->opts.wish.automatic, translated = !wished && via_drive_translated(d->opts.dma);
     uint64_t access = VIA_BIT(VIA_F_ACCESS_PLATFORM), ask = VIA_BIT(VIA_VU_PF_BACKEND_REQ), own = 0;
     uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? access : 0), want = via_drive_want, protocol = via_drive_want_protocol;
+    if (d->opts.legacy) { /* it has no room for more bits */
+        need = 0;
+        want &= UINT32_MAX;
+    }
     if (is_lent(d)) {
         own = VIA_BIT(d->opts.device_bit);
         need |= own;
@@ -98,6 +102,14 @@ void via_drive_find_peer(struct via_drive *d)
         d->reach.pid = cred.pid;
 }
 
+uint8_t via_drive_status(const struct via_drive *d)
+{
+    return VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | (d->opts.legacy ? 0 : VIA_STATUS_FEATURES_OK); /* 3.1.2 */
+}
+
+/* Where the used ring begins (2.7.2). */
+static size_t used_align(const struct via_drive *d) { return d->opts.legacy ? 4096 : 4; }
+
 int via_drive_connect(struct via_drive *d)
 {
     int r = via_client_connect(&d->end.client, d->opts.socket, (int)via_min64(d->opts.timeout, 5) * 1000, &d->err);
@@ -108,7 +120,7 @@ int via_drive_connect(struct via_drive *d)
     via_drive_find_peer(d);
     r = negotiate(d);
     if (!r)
-        r = via_client_status(&d->end.client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK, &d->err);
+        r = via_client_status(&d->end.client, via_drive_status(d), &d->err);
     if (!r)
         r = read_config(d);
     unsigned most = has(d, VIA_BLK_F_MQ) ? via_le16_value(d->config.num_queues) : 1;
@@ -153,7 +165,7 @@ static int open_memory(struct via_drive *d)
     int r = judge_block(d);
     if (r)
         return r;
-    if (via_split_layout(&lay, o->queue_size, 4))
+    if (via_split_layout(&lay, o->queue_size, used_align(d)))
         return via_err_set(&d->err, -VIA_EINVAL, "--queue-size=%u: not a power of two up to %u", o->queue_size, VIA_RING_NUM_MAX);
     size_t tables = (size_t)o->queue_size * table_len(d) * sizeof(struct via_desc);
     size_t wires = via_arena_room(o->depth * sizeof(struct via_blk_wire));
@@ -190,6 +202,7 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
             return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
         q->bounce.clear_tails = is_lent(d);
         q->dma = &q->bounce.dma;
+        q->bounce.under_reports = d->opts.legacy;
     }
     if (d->opts.dma == VIA_DRIVE_TURN) {
         via_turn_dma_init(&q->turn, &d->mem.guest.turn, d->mem.base, &q->bounce.dma);
@@ -221,8 +234,11 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
 static int open_ring(struct via_drive *d, struct via_drive_queue *q)
 {
     unsigned num = d->opts.queue_size;
-    struct via_vq_cfg cfg = {.num = (uint16_t)num, .event_idx = has(d, VIA_F_EVENT_IDX), .order_platform = has(d, VIA_F_ORDER_PLATFORM)};
-    if (via_split_layout(&q->lay, num, 4))
+    struct via_vq_cfg cfg = {.num = (uint16_t)num,
+                             .event_idx = has(d, VIA_F_EVENT_IDX),
+                             .any_written = d->opts.legacy,
+                             .order_platform = has(d, VIA_F_ORDER_PLATFORM)};
+    if (via_split_layout(&q->lay, num, used_align(d)))
         return via_err_set(&d->err, -VIA_EINVAL, "--queue-size=%u: not a power of two", num);
     q->ring = via_arena_take(&d->mem.rings, q->lay.total);
     q->slot = calloc(num, sizeof(*q->slot));
@@ -300,8 +316,7 @@ int via_drive_start(struct via_drive *d)
     for (unsigned i = 0; !r && i < d->opts.queues; i++)
         r = open_queue(d, i);
     if (!r)
-        r = via_client_status(&d->end.client, VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK | VIA_STATUS_DRIVER_OK,
-                              &d->err);
+        r = via_client_status(&d->end.client, via_drive_status(d) | VIA_STATUS_DRIVER_OK, &d->err);
     if (!r && (d->opts.global_pool || d->opts.canary_out))
         r = via_neighbour_open(&d->neighbour, d);
     d->now = d->last_end = via_drive_clock();

@@ -16,7 +16,6 @@
 #define BLK_TYPE 2u /* virtio v1.4 5 */
 #define TRANSPORTS (VIA_BIT(VIA_F_PROTOCOL_FEATURES) | VIA_BIT(VIA_F_LOG_ALL))
 #define DIFFERENCES 8u
-#define STATUS_MET (VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | VIA_STATUS_FEATURES_OK)
 
 static uint16_t queues_of(const struct via_drive *d)
 {
@@ -84,13 +83,13 @@ static int leave(struct via_drive *d)
     struct via_state s = {
         .device = BLK_TYPE,
         .offered = f->offered & ~TRANSPORTS,
-        .status = STATUS_MET | VIA_STATUS_DRIVER_OK,
+        .status = via_drive_status(d) | VIA_STATUS_DRIVER_OK,
         .config_len = VIA_DRIVE_CONFIG_BYTES,
         .queues = queues_of(d),
     };
     /* The guest takes the flag wherever it moves, so it has to take it from the start on. */
     if (!m->features)
-        m->features = (f->features & ~TRANSPORTS) | (f->offered & VIA_BIT(VIA_F_ACCESS_PLATFORM));
+        m->features = (f->features & ~TRANSPORTS) | (d->opts.legacy ? 0 : f->offered & VIA_BIT(VIA_F_ACCESS_PLATFORM));
     s.features = m->features;
     memcpy(s.config, &d->config, VIA_DRIVE_CONFIG_BYTES);
     m->left = via_drive_clock();
@@ -162,7 +161,7 @@ static int meet(struct via_drive *d, const struct via_drive_place *p, const stru
         r = compare(d, p, s);
     if (!r) /* where nothing is translated, the flag is a matter between the guest and its VMM */
         r = via_client_accept(c, s->features & ~(translated ? 0 : VIA_BIT(VIA_F_ACCESS_PLATFORM)), &d->err);
-    return r ? r : via_client_status(c, STATUS_MET, &d->err);
+    return r ? r : via_client_status(c, via_drive_status(d), &d->err);
 }
 
 /* Memory as its place has it, and a domain over it that leaves addresses as they are. */

@@ -86,7 +86,8 @@ struct via_drive_opts {
     struct via_drive_wish wish;
     bool global_pool; /* the neighbour's device shares the pool */
     bool check, poll, progress, verify;
-    bool push; /* translations are sent when they are made, not when the back-end asks */
+    bool legacy; /* a driver that knows no VERSION_1 */
+    bool push;   /* translations are sent when they are made, not when the back-end asks */
     uint64_t pool_size;
     uint64_t memory_size; /* of a guest that turns secure; bytes */
     uint32_t threshold;   /* hybrid: bytes of a buffer from which on it is mapped */
@@ -404,7 +405,8 @@ struct via_drive_io **via_drive_ios_new(struct via_drive *, unsigned n, uint32_t
 /* Why a request that ended failed, into d->err. */
 int via_drive_io_failed(struct via_drive *, const struct via_drive_io *);
 
-void via_drive_find_peer(struct via_drive *); /* whose process is at the other end */
+void via_drive_find_peer(struct via_drive *);       /* whose process is at the other end */
+uint8_t via_drive_status(const struct via_drive *); /* of a device whose features were agreed on */
 /* Features and protocol features that are accepted where they are offered. */
 extern const uint64_t via_drive_want, via_drive_want_protocol;
 /* Up to what 5.2.4 has for write zeroes: older back-ends refuse to be asked for more than they know. */

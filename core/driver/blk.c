@@ -178,6 +178,8 @@ int via_blk_driver_reap(struct via_blk_driver *d, struct via_blk_done *out)
     if (rc == 0)
         return 0;
     struct via_blk_slot *s = used.token;
+    if (!accepted(d, VIA_F_VERSION_1)) /* the status tells it all */
+        used.written = s->data_in + 1;
     slot_end(d, s, used.written, out);
     out->result = judge_answer(d, s, used.written);
     out->written = out->result == 0 ? s->data_in : 0;

@@ -166,8 +166,9 @@ int via_vq_reap(struct via_vq *vq, struct via_used_chain *out)
     const struct via_vq_slot *slot = &vq->cfg.slot[id];
     if (!slot->count || slot->serial >= vq->added - unshown)
         return broken(vq, "the device used an id that is not outstanding", id, 0);
-    if (written > slot->writable)
+    if (written > slot->writable && !vq->cfg.any_written)
         return broken(vq, "the device claims to have written more than it may", written, slot->writable);
+    written = (uint32_t)via_min64(written, slot->writable);
     vq->used_idx++;
     *out = (struct via_used_chain){release(vq, id), written};
     return 1;

@@ -49,6 +49,10 @@ struct via_blk_cmd {
 
 /* Bytes of private storage for `depth` requests of at most data_max data spans, each mapped to at most seg_max segments in all. */
 size_t via_blk_driver_bytes(unsigned depth, unsigned data_max, unsigned seg_max);
+/*
+ * Without VERSION_1 the device is a legacy one: used lengths mean nothing (5.2.6.3), all of the data counts as written when the status says
+ * that it succeeded; so dma has to see to it that what the device left alone holds no one else's bytes (via_bounce's under_reports).
+ */
 /* wire: `depth` of them, zeroed, in memory that dma can map. features: accepted ones (with SIZE_MAX the caller sees to it that no segment
  * is longer). */
 VIA_MUST_USE int via_blk_driver_init(struct via_blk_driver *, struct via_vq *, struct via_dma *, uint64_t features, unsigned depth,

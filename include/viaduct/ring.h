@@ -55,6 +55,7 @@ struct via_vq_cfg {
     via_iova indirect_addr;    /* the device's address of the same */
     uint16_t indirect_len;     /* descriptors in a table, at most num */
     bool event_idx;            /* VIRTIO_F_EVENT_IDX was negotiated */
+    bool any_written;          /* a legacy device's used lengths mean nothing (2.7.8.3): what is too much is cut, and breaks nothing */
     bool order_platform;       /* VIRTIO_F_ORDER_PLATFORM was: the platform's barriers (base.h), for a device that is no processor */
     struct via_port *port;     /* flushes posted writes before each look at what the device wants or has done; NULL: none are posted */
 };

@@ -12,8 +12,11 @@ bool loop_restart(struct loop *l, struct loop_queue *q, uint64_t features)
     struct via_split_layout at;
     uint8_t *ring = l->shared.ring[q - l->queue];
     struct via_dma *dma = l->bounce ? &q->bounce.dma : &q->direct.dma;
-    if (via_split_layout(&at, LOOP_NUM, 4) < 0)
+    bool legacy = features & LOOP_LEGACY;
+    if (via_split_layout(&at, LOOP_NUM, legacy ? 4096 : 4) < 0)
         return false;
+    features = legacy ? features & ~LOOP_LEGACY : features | VIA_BIT(VIA_F_VERSION_1);
+    q->bounce.under_reports = legacy;
     memset(ring, 0, LOOP_RING_BYTES);
     q->vq_cfg = (struct via_vq_cfg){.num = LOOP_NUM,
                                     .desc = ring + at.desc,
@@ -23,7 +26,8 @@ bool loop_restart(struct loop *l, struct loop_queue *q, uint64_t features)
                                     .indirect = ring + 0x4000,
                                     .indirect_addr = {LOOP_SHARED_GPA + (uint64_t)(ring - (uint8_t *)&l->shared) + 0x4000},
                                     .indirect_len = LOOP_SEG_MAX,
-                                    .event_idx = true};
+                                    .event_idx = true,
+                                    .any_written = legacy};
     q->dq_cfg = (struct via_dq_cfg){
         .num = LOOP_NUM, .desc = q->vq_cfg.desc, .avail = q->vq_cfg.avail, .used = q->vq_cfg.used, .indirect = true, .event_idx = true};
     return via_vq_init(&q->vq, &q->vq_cfg) == 0 &&

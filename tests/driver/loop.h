@@ -58,6 +58,7 @@ struct loop {
 
 enum loop_dma { LOOP_DIRECT, LOOP_BOUNCE, LOOP_BOUNCE_WIRE /* the wire part lies in the pool */ };
 
+#define LOOP_LEGACY VIA_BIT(63) /* in `features`: no VERSION_1, which is there otherwise */
 /* The one loop, as new; drivers have accepted `features`. */
 struct loop *loop_new(enum loop_dma, uint64_t features);
 bool loop_restart(struct loop *, struct loop_queue *, uint64_t features); /* ring and driver again */

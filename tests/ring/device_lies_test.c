@@ -61,6 +61,21 @@ static void v2_7_8_2_lengths_up_to_the_writable_bytes(void)
     }
 }
 
+static void v2_7_8_3_any_length_of_a_legacy_device(void)
+{
+    static const uint32_t lengths[] = {0, 96, 97, UINT32_MAX};
+    for (unsigned i = 0; i < via_array_len(lengths); i++) {
+        struct ring r;
+        struct via_used_chain u;
+        CHECK(start(&r, 0));
+        r.vq.cfg.any_written = true;
+        answer(&r, head_of(&r, 0), lengths[i]);
+        CHECK_EQ(via_vq_reap(&r.vq, &u), 1);
+        CHECK(u.token == &token[0] && u.written == (i ? 96 : 0));
+        ring_close(&r);
+    }
+}
+
 static void v2_7_8_2_a_length_beyond_the_writable_bytes(void)
 {
     struct ring r;
@@ -246,8 +261,8 @@ static void detach_hands_each_token_out_once(void)
     }
 }
 
-TAP_MAIN(TEST(v2_7_8_2_lengths_up_to_the_writable_bytes), TEST(v2_7_8_2_a_length_beyond_the_writable_bytes),
-         TEST(v2_7_8_an_id_outside_the_queue), TEST(v2_7_8_an_id_twice), TEST(v2_7_8_an_id_within_a_chain), TEST(v2_7_8_an_id_that_is_free),
-         TEST(v2_7_13_an_id_that_was_not_published), TEST(v2_7_8_the_index_runs_ahead_or_back),
-         TEST(v2_7_5_1_a_device_that_writes_descriptors), TEST(what_add_refuses), TEST(v2_7_13_1_descriptors_as_written),
-         TEST(detach_hands_each_token_out_once))
+TAP_MAIN(TEST(v2_7_8_2_lengths_up_to_the_writable_bytes), TEST(v2_7_8_3_any_length_of_a_legacy_device),
+         TEST(v2_7_8_2_a_length_beyond_the_writable_bytes), TEST(v2_7_8_an_id_outside_the_queue), TEST(v2_7_8_an_id_twice),
+         TEST(v2_7_8_an_id_within_a_chain), TEST(v2_7_8_an_id_that_is_free), TEST(v2_7_13_an_id_that_was_not_published),
+         TEST(v2_7_8_the_index_runs_ahead_or_back), TEST(v2_7_5_1_a_device_that_writes_descriptors), TEST(what_add_refuses),
+         TEST(v2_7_13_1_descriptors_as_written), TEST(detach_hands_each_token_out_once))
