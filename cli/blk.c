@@ -28,6 +28,7 @@ struct blk_options {
     unsigned fd, queues, queue_size, seg_max, poll_us;
     unsigned own_kib, own_bit;        /* memory of its own, 0: none; the feature bit */
     unsigned block, physical, opt_io; /* bytes */
+    uint64_t needs;                   /* features */
     bool have_fd, read_only, direct, no_discard, order_platform;
 };
 
@@ -51,6 +52,7 @@ static void on_features(struct via_server *s, uint64_t accepted) { blk_of(s)->de
 
 static int on_config_get(struct via_server *s, uint32_t offset, uint8_t *out, uint32_t len)
 {
+    blk_of(s)->device.big = via_server_big(s);
     via_blk_device_config(&blk_of(s)->device, offset, out, len);
     return 0;
 }
@@ -58,6 +60,7 @@ static int on_config_get(struct via_server *s, uint32_t offset, uint8_t *out, ui
 static int on_ring_start(struct via_server *s, unsigned index, unsigned num, struct via_device **device, struct via_err *err)
 {
     (void)index, (void)num, (void)err;
+    blk_of(s)->device.big = via_server_big(s);
     *device = &blk_of(s)->device.device;
     return 0;
 }
@@ -140,9 +143,11 @@ static int serve(struct blk *b, int fd, struct via_err *err)
                     (b->opt->order_platform ? VIA_BIT(VIA_F_ORDER_PLATFORM) : 0) | via_blk_device_features(&b->device),
         .queues = (uint16_t)b->opt->queues,
         .num_max = (uint16_t)b->opt->queue_size,
+        .needs = b->opt->needs,
         .config = true,
         .own_size = (uint64_t)b->opt->own_kib << 10,
         .own_bit = b->opt->own_bit,
+        .cross_endian = true,
     };
     int result = via_server_open(&b->server, &server_ops, &cfg, &b->loop, fd, err);
     b->serving = result == 0;
@@ -290,6 +295,7 @@ static int usage(FILE *to)
           "  --order-platform      offer the platform's order (ORDER_PLATFORM), as a device does that is no program\n"
           "  --own-memory=N        offer N KiB of memory of its own, for front-ends that share none of theirs\n"
           "  --own-memory-bit=N    the virtio feature bit that says so, 50 to 63 (default 63)\n"
+          "  --require=modern|platform  refuse drivers without VERSION_1, or also those without ACCESS_PLATFORM (default: none)\n"
           "  --poll-us=N           look for work up to N microseconds before sleeping (default 50)\n"
           "  --print-capabilities  tell what the program can do, as JSON\n"
           "  --help, --version\n",
@@ -338,6 +344,7 @@ enum {
     OPT_ORDER,
     OPT_OWN,
     OPT_OWN_BIT,
+    OPT_REQUIRE,
     OPT_POLL,
     OPT_CAPS,
     OPT_HELP,
@@ -361,12 +368,23 @@ static const struct option long_options[] = {
     {"order-platform", no_argument, NULL, OPT_ORDER},
     {"own-memory", required_argument, NULL, OPT_OWN},
     {"own-memory-bit", required_argument, NULL, OPT_OWN_BIT},
+    {"require", required_argument, NULL, OPT_REQUIRE},
     {"poll-us", required_argument, NULL, OPT_POLL},
     {"print-capabilities", no_argument, NULL, OPT_CAPS},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {0},
 };
+
+static bool take_require(struct blk_options *o, const char *what)
+{
+    bool platform = !strcmp(what, "platform");
+    o->needs = VIA_BIT(VIA_F_VERSION_1) | (platform ? VIA_BIT(VIA_F_ACCESS_PLATFORM) : 0);
+    if (platform || !strcmp(what, "modern"))
+        return true;
+    fprintf(stderr, NAME ": --require: '%s' is neither modern nor platform\n", what);
+    return false;
+}
 
 /* -1: go on; an exit status else. */
 static int take_disk_option(struct blk_options *o, int option, const char *name)
@@ -411,6 +429,8 @@ static int take_option(struct blk_options *o, int option, const char *name)
     case OPT_DIRECT:
         o->direct = true;
         return -1;
+    case OPT_REQUIRE:
+        return take_require(o, optarg) ? -1 : 2;
     case OPT_QUEUES:
         return number(name, optarg, 1, VIA_BACK_QUEUES_MAX, &o->queues) ? -1 : 2;
     case OPT_SIZE:

@@ -106,6 +106,22 @@ static bool plan_next(struct via_blk_req *r)
     return true;
 }
 
+/* Private copies in a big-endian driver's order become little-endian ones. */
+static void hdr_turn(struct via_blk_hdr *h)
+{
+    h->type.raw = __builtin_bswap32(h->type.raw);
+    h->sector.raw = __builtin_bswap64(h->sector.raw);
+}
+
+static void ranges_turn(struct via_blk_range *g, unsigned n)
+{
+    for (; n; n--, g++) {
+        g->sector.raw = __builtin_bswap64(g->sector.raw);
+        g->num_sectors.raw = __builtin_bswap32(g->num_sectors.raw);
+        g->flags.raw = __builtin_bswap32(g->flags.raw);
+    }
+}
+
 static int plan_ranges(struct via_blk_req *r, enum via_blk_op op, uint32_t flags)
 {
     const struct via_req *q = r->req;
@@ -114,6 +130,8 @@ static int plan_ranges(struct via_blk_req *r, enum via_blk_op op, uint32_t flags
         return -VIA_EIO;
     via_spans_read(q->span, q->n_out, sizeof(struct via_blk_hdr), r->range, len);
     unsigned n = (unsigned)(len / sizeof(r->range[0]));
+    if (r->device->big)
+        ranges_turn(r->range, n);
     for (unsigned i = 0; i < n; i++)
         if (via_le32_value(r->range[i].flags) & ~flags)
             return -VIA_ENOTSUP;
@@ -255,6 +273,8 @@ static int blk_submit(struct via_device *device, struct via_req *q)
         return via_fault_set(&q->pump->fault, -VIA_EPROTO, "a block request has no writable byte for its status", 0, 1);
     if (!blk_drive_waiting(d) || !d->free)
         return -VIA_EAGAIN;
+    if (d->big)
+        hdr_turn(&hdr);
     struct via_blk_req *r = d->free;
     d->free = r->next;
     blk_reset(r, q);

@@ -55,9 +55,26 @@ uint64_t via_blk_device_features(const struct via_blk_device *d)
     return f;
 }
 
+/* Bytes of each field of struct via_blk_config, from its start on. */
+static const uint8_t fields[] = {8, 4, 4, 2, 1, 1, 4, 1, 1, 2, 4, 1, 1, 2, 4, 4, 4, 4, 4, 1, 1, 1, 1, 4, 4, 4};
+
+static void config_turn(struct via_blk_config *c)
+{
+    uint8_t *p = (uint8_t *)c;
+    for (unsigned i = 0; i < via_array_len(fields); p += fields[i++])
+        for (unsigned k = 0; k < fields[i] / 2u; k++) {
+            uint8_t byte = p[k];
+            p[k] = p[fields[i] - 1 - k];
+            p[fields[i] - 1 - k] = byte;
+        }
+}
+
 void via_blk_device_config(const struct via_blk_device *d, uint32_t offset, void *out, uint32_t len)
 {
+    struct via_blk_config c = d->config;
+    if (d->big)
+        config_turn(&c);
     __builtin_memset(out, 0, len);
-    if (offset < sizeof(d->config))
-        __builtin_memcpy(out, (const char *)&d->config + offset, via_min64(len, sizeof(d->config) - offset));
+    if (offset < sizeof(c))
+        __builtin_memcpy(out, (const char *)&c + offset, via_min64(len, sizeof(c) - offset));
 }

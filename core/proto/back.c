@@ -6,8 +6,8 @@
 
 #define PROTOCOL_KNOWN                                                                                                                     \
     (VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |                \
-     VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) |    \
-     VIA_BIT(VIA_VU_PF_SHMEM))
+     VIA_BIT(VIA_VU_PF_CONFIG) | VIA_BIT(VIA_VU_PF_CROSS_ENDIAN) | VIA_BIT(VIA_VU_PF_RESET_DEVICE) |                                       \
+     VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) | VIA_BIT(VIA_VU_PF_SHMEM))
 
 int via_back_init(struct via_back *b, const struct via_back_cfg *cfg)
 {
@@ -99,6 +99,8 @@ static int handle(struct via_back *b, struct via_vu_msg *m)
         return tell(b, b->cfg.queues);
     case VIA_VU_SET_VRING_ENABLE:
         return via_back_ring_enable(b);
+    case VIA_VU_SET_VRING_ENDIAN:
+        return via_back_ring_endian(b);
     case VIA_VU_GET_CONFIG:
         return via_back_config(b, VIA_BACK_CONFIG_GET);
     case VIA_VU_SET_CONFIG:
@@ -188,6 +190,8 @@ static void commit(struct via_back *b, uint64_t value)
         break;
     case VIA_BACK_STATUS:
         b->status = (uint8_t)b->act.value;
+        if (!b->features_set && b->cfg.needs) /* they were refused, or never accepted: a driver that looks finds it out (3.1.1) */
+            b->status &= (uint8_t)~VIA_STATUS_FEATURES_OK;
         if (b->status == 0)
             via_back_reset(b);
         break;

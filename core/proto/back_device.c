@@ -9,6 +9,10 @@ int via_back_features(struct via_back *b)
     uint64_t v = via_back_u64(b), offered = b->cfg.features | VIA_BIT(VIA_F_PROTOCOL_FEATURES);
     if (v & ~offered)
         return via_back_break(b, "SET_FEATURES: accepts features that were not offered", v & ~offered, offered);
+    if (b->cfg.needs & ~v)
+        return via_back_refuse(b, -VIA_ENOTSUP,
+                               "SET_FEATURES: the driver does without features that this device was told to require (an old driver?)",
+                               b->cfg.needs & ~v, b->cfg.needs);
     if (b->features_set && v == b->features)
         return 0;
     if (b->features_set && (v ^ b->features) == VIA_BIT(VIA_F_LOG_ALL)) {

@@ -26,6 +26,7 @@ static inline uint64_t via_back_u64(const struct via_back *b)
 int via_back_ring_num(struct via_back *b);
 int via_back_ring_addr(struct via_back *b);
 int via_back_ring_base(struct via_back *b);
+int via_back_ring_endian(struct via_back *b);
 int via_back_ring_stop(struct via_back *b);
 int via_back_ring_kick(struct via_back *b, struct via_vu_msg *m);
 int via_back_ring_event(struct via_back *b, struct via_vu_msg *m, enum via_back_do what);

@@ -29,6 +29,14 @@ bool via_back_running(const struct via_back *b)
     return false;
 }
 
+bool via_back_big(const struct via_back *b)
+{
+    bool big = false;
+    for (unsigned i = 0; i < b->cfg.queues; i++)
+        big |= b->ring[i].big;
+    return big;
+}
+
 /* A ring starts with its kick, or, where that came early, with the last of the others. */
 static int start_if_complete(struct via_back *b, struct via_back_ring *r, bool by_kick)
 {
@@ -36,6 +44,13 @@ static int start_if_complete(struct via_back *b, struct via_back_ring *r, bool b
         return 0;
     if (!b->features_set)
         return via_back_break(b, "a ring is to start before SET_FEATURES said by which rules: out of order", b->act.index, 0);
+    if (r->big && b->features & VIA_BIT(VIA_F_VERSION_1))
+        return via_back_break(b, "SET_VRING_ENDIAN said big-endian, but the driver accepted VERSION_1, whose rings are little-endian",
+                              b->act.index, 0);
+    for (unsigned i = 0; i < b->cfg.queues; i++)
+        if (b->ring[i].started && b->ring[i].big != r->big)
+            return via_back_break(b, "a ring is to start in another byte order than one that runs: a device has one driver", b->act.index,
+                                  i);
     if (!r->has_base)
         r->base = 0;
     b->act.what = VIA_BACK_RING_START;
@@ -107,6 +122,20 @@ int via_back_ring_base(struct via_back *b)
     r->base = (uint16_t)s.num;
     r->has_base = true;
     return start_if_complete(b, r, false);
+}
+
+int via_back_ring_endian(struct via_back *b)
+{
+    struct via_vu_state s = state_of(b);
+    struct via_back_ring *r = ring_of(b, s.index);
+    if (!r)
+        return -VIA_EPROTO;
+    if (s.num > 1)
+        return via_back_break(b, "SET_VRING_ENDIAN: neither 0 (little) nor 1 (big)", s.num, 1);
+    if (r->started && r->big != s.num)
+        return via_back_break(b, "SET_VRING_ENDIAN: the ring is running, stop it by GET_VRING_BASE first", s.num, r->big);
+    r->big = s.num;
+    return 0;
 }
 
 int via_back_ring_stop(struct via_back *b)

@@ -54,6 +54,7 @@ static const struct via_vu_kind kinds[] = {
     ROW(SET_VRING_ENABLE,      8,  8,             0, 0, NONE,                     OWNER,  SILENT),
     ROW(SET_BACKEND_REQ_FD,    0,  0,             1, 1, PF(BACKEND_REQ),          ANYONE, SILENT),
     ROW(IOTLB_MSG, VIA_VU_IOTLB_USED, VIA_VU_IOTLB_BYTES, 0, 0, NONE,        OWNER,  ANSWERED),
+    ROW(SET_VRING_ENDIAN,      8,  8,             0, 0, PF(CROSS_ENDIAN),         OWNER,  SILENT),
     ROW(GET_CONFIG,            13, 268,           0, 0, PF(CONFIG),               ANYONE, ANSWERED),
     ROW(SET_CONFIG,            13, 268,           0, 0, PF(CONFIG),               OWNER,  SILENT),
     ROW(RESET_DEVICE,          0,  0,             0, 0, PF(RESET_DEVICE),         OWNER,  SILENT),

@@ -43,17 +43,28 @@ int via_chain_take(struct via_chain *c, const struct via_chain_rules *rules, uin
     return 0;
 }
 
-int via_chain_walk(struct via_chain *c, const struct via_chain_rules *rules, const struct via_desc *table, unsigned size, unsigned head,
-                   struct via_fault *fault)
+/* Made twice, so that the byte order is asked for once a chain. */
+static inline __attribute__((always_inline)) int walk(struct via_chain *c, const struct via_chain_rules *rules,
+                                                      const struct via_desc *table, unsigned size, unsigned head, bool big,
+                                                      struct via_fault *fault)
 {
     for (unsigned i = head;;) {
         if (i >= size)
             return via_fault_set(fault, -VIA_EPROTO, "a descriptor index is outside its table", i, size - 1);
-        uint16_t flags = via_shm_get16(&table[i].flags);
-        int rc = via_chain_take(c, rules, via_shm_get64(&table[i].addr), via_shm_get32(&table[i].len), flags, fault);
+        uint16_t flags = via_big16(via_shm_get16(&table[i].flags), big);
+        uint64_t addr = via_big64(via_shm_get64(&table[i].addr), big);
+        int rc = via_chain_take(c, rules, addr, via_big32(via_shm_get32(&table[i].len), big), flags, fault);
         /* A table has no NEXT, so a chain ends where it starts. */
         if (rc < 0 || !(flags & VIA_DESC_F_NEXT))
             return rc;
-        i = via_shm_get16(&table[i].next);
+        i = via_big16(via_shm_get16(&table[i].next), big);
     }
+}
+
+int via_chain_walk(struct via_chain *c, const struct via_chain_rules *rules, const struct via_desc *table, unsigned size, unsigned head,
+                   struct via_fault *fault)
+{
+    if (__builtin_expect(rules->big, 0))
+        return walk(c, rules, table, size, head, true, fault);
+    return walk(c, rules, table, size, head, false, fault);
 }

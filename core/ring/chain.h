@@ -10,8 +10,14 @@
 
 struct via_chain_rules {
     unsigned num;            /* queue size: the longest chain (2.7.5.3.1) */
+    bool big;                /* its words are big-endian */
     const char *no_indirect; /* NULL: a chain may go on in a table here; else the offence of trying to */
 };
+
+/* Words of a legacy driver on a big-endian processor. Hardly a device has one: foretold, the question costs nothing. */
+static inline uint16_t via_big16(uint16_t v, bool big) { return __builtin_expect(big, 0) ? __builtin_bswap16(v) : v; }
+static inline uint32_t via_big32(uint32_t v, bool big) { return __builtin_expect(big, 0) ? __builtin_bswap32(v) : v; }
+static inline uint64_t via_big64(uint64_t v, bool big) { return __builtin_expect(big, 0) ? __builtin_bswap64(v) : v; }
 
 /* Judge one descriptor and append it, a segment or a reference to a table, to the chain. 0, or -VIA_EPROTO and *fault tells. */
 VIA_MUST_USE int via_chain_take(struct via_chain *, const struct via_chain_rules *, uint64_t addr, uint32_t len, uint16_t flags,

@@ -284,9 +284,11 @@ static int session_open(struct via_server *s, struct via_err *err)
 {
     struct via_back_cfg back = {
         .features = s->cfg.features | VIA_BIT(VIA_F_LOG_ALL) | (s->cfg.own_size ? VIA_BIT(s->cfg.own_bit) : 0),
+        .needs = s->cfg.needs,
         .protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_LOG_SHMFD) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_BACKEND_REQ) |
                     VIA_BIT(VIA_VU_PF_RESET_DEVICE) | VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS) |
-                    (s->cfg.config ? VIA_BIT(VIA_VU_PF_CONFIG) : 0) | (s->cfg.own_size ? VIA_BIT(VIA_VU_PF_SHMEM) : 0),
+                    (s->cfg.config ? VIA_BIT(VIA_VU_PF_CONFIG) : 0) | (s->cfg.cross_endian ? VIA_BIT(VIA_VU_PF_CROSS_ENDIAN) : 0) |
+                    (s->cfg.own_size ? VIA_BIT(VIA_VU_PF_SHMEM) : 0),
         .queues = s->cfg.queues,
         .num_max = s->cfg.num_max,
         .slots = VIA_VU_SLOTS_MAX,

@@ -227,6 +227,7 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
                              .base = b->base,
                              .event_idx = accepted(s, VIA_F_EVENT_IDX),
                              .indirect = accepted(s, VIA_F_INDIRECT_DESC),
+                             .big = b->big,
                              .order_platform = accepted(s, VIA_F_ORDER_PLATFORM)};
     struct via_device *device = NULL;
     unsigned extra = misses ? SPAN_EXTRA_PAGES : SPAN_EXTRA;

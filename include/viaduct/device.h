@@ -184,6 +184,7 @@ struct via_blk_device {
     /* Accepted by the driver: what it may ask for. The owner sets it when negotiation is done, and clears it on reset. Without FLUSH
      * each write is made stable before it completes. */
     uint64_t features;
+    bool big; /* a legacy driver on a big-endian processor: so are headers and config space (5.2.4.1, 5.2.6.3). Likewise the owner's. */
     struct via_blk_req *free;
     struct via_blk_req *waiting; /* in the middle of a sequence of operations, the store was full */
     unsigned spans;
@@ -195,7 +196,7 @@ size_t via_blk_device_bytes(unsigned depth, unsigned spans);
 VIA_MUST_USE int via_blk_device_init(struct via_blk_device *, const struct via_blk_limits *, struct via_blk_store *, unsigned depth,
                                      unsigned spans, void *storage);
 uint64_t via_blk_device_features(const struct via_blk_device *); /* offered, the device type's own bits */
-/* Read config space; bytes beyond its end are 0. */
+/* Read config space, in the driver's byte order; bytes beyond its end are 0. */
 void via_blk_device_config(const struct via_blk_device *, uint32_t offset, void *out, uint32_t len);
 
 #endif

@@ -32,6 +32,7 @@ enum via_vu_request {
     VIA_VU_SET_VRING_ENABLE = 18,
     VIA_VU_SET_BACKEND_REQ_FD = 21,
     VIA_VU_IOTLB_MSG = 22,
+    VIA_VU_SET_VRING_ENDIAN = 23,
     VIA_VU_GET_CONFIG = 24,
     VIA_VU_SET_CONFIG = 25,
     VIA_VU_RESET_DEVICE = 34,
@@ -50,6 +51,7 @@ enum via_vu_protocol_feature {
     VIA_VU_PF_LOG_SHMFD = 1,
     VIA_VU_PF_REPLY_ACK = 3,
     VIA_VU_PF_BACKEND_REQ = 5,
+    VIA_VU_PF_CROSS_ENDIAN = 6,
     VIA_VU_PF_CONFIG = 9,
     VIA_VU_PF_RESET_DEVICE = 13,
     VIA_VU_PF_CONFIGURE_MEM_SLOTS = 15,
@@ -111,6 +113,7 @@ struct via_vu_iotlb {         /* as IOTLB_MSG and BACK_IOTLB_MSG carry it, witho
 
 struct via_back_cfg {
     uint64_t features; /* virtio feature bits offered; VIA_F_PROTOCOL_FEATURES is added by the session */
+    uint64_t needs; /* of these, what a driver can't do without: SET_FEATURES fails, and FEATURES_OK doesn't stay, where one is missing */
     uint64_t protocol; /* protocol feature bits offered, of those in via_vu_protocol_feature */
     uint16_t queues;   /* at most VIA_BACK_QUEUES_MAX */
     uint16_t num_max;  /* largest queue size taken */
@@ -122,6 +125,7 @@ struct via_back_ring {
     uint16_t num; /* 0: not set yet */
     uint16_t base;
     bool has_addr, has_base, has_kick, enabled;
+    bool big;                   /* SET_VRING_ENDIAN: a legacy driver's words are big-endian; with VERSION_1 no ring starts so */
     bool started;               /* the owner runs it: between VIA_BACK_RING_START and VIA_BACK_RING_STOP */
     uint64_t desc, avail, used; /* user addresses of the front-end; I/O virtual addresses with ACCESS_PLATFORM */
     bool log;                   /* what is written into the used ring is to be logged */
@@ -239,6 +243,7 @@ void via_back_shmem_map(const struct via_back *, struct via_vu_msg *m, int fd);
 /* A message came on REQ_FD's socket: an answer to the oldest request there that asked for one. 0: *value. -VIA_EPROTO: not an answer to an
  * event of the session's; broken. Whether one is due is the owner's to know. */
 VIA_MUST_USE int via_back_feed_answer(struct via_back *, const struct via_vu_msg *m, uint64_t *value);
+bool via_back_big(const struct via_back *); /* some ring was said to be big-endian; all that run are, then */
 static inline bool via_back_translated(const struct via_back *b) { return b->features & VIA_BIT(VIA_F_ACCESS_PLATFORM); }
 
 /* ------------------------------------------------------------------ front-end session */

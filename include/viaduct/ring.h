@@ -135,6 +135,7 @@ struct via_dq_cfg {
     uint16_t base;       /* available index to start from (SET_VRING_BASE) */
     bool event_idx;      /* VIRTIO_F_EVENT_IDX */
     bool indirect;       /* VIRTIO_F_INDIRECT_DESC */
+    bool big;            /* a legacy driver on a big-endian processor: so are all words of the ring and of its tables (2.6.3) */
     bool order_platform; /* VIRTIO_F_ORDER_PLATFORM; the driver's flush of posted writes, where there are any, serves us, too */
 };
 

@@ -71,7 +71,9 @@ struct via_server_cfg {
     uint64_t features; /* virtio feature bits offered; with ACCESS_PLATFORM the server keeps a device IOTLB where that is accepted. LOG_ALL,
                           the server's own, is added */
     uint16_t queues, num_max;
-    bool config;            /* offers config space */
+    uint64_t needs;    /* of these features, what no driver may do without; the rest is transitional */
+    bool config;       /* offers config space */
+    bool cross_endian; /* the device can serve a big-endian legacy driver: who starts a ring or reads config space asks via_server_big */
     uint32_t iotlb_entries; /* translations kept at most; 0: VIA_SERVER_IOTLB */
     uint64_t own_size;      /* bytes of memory of the back-end's own that it offers (via_server_own); 0: none, and no word of it */
     unsigned own_bit;       /* the virtio feature bit that says so: VIA_OWN_BIT, or what both ends agree on */
@@ -158,6 +160,8 @@ unsigned via_server_inflight(const struct via_server *);
 void via_server_completed(struct via_server *, unsigned index);
 /* Break a ring: no more requests are taken from it, the front-end is told by the error eventfd, `why` is printed once. */
 void via_server_ring_broken(struct via_server *, unsigned index, const char *why);
+/* The driver is a legacy one and big-endian, as far as is known by now: so are its requests' fields, and config space. */
+static inline bool via_server_big(const struct via_server *s) { return via_back_big(&s->back); }
 /* Tell the front-end that config space changed, if it asked to be told. */
 void via_server_config_changed(struct via_server *);
 
