@@ -209,8 +209,8 @@ int via_drive_load(struct via_drive *d)
         r = run(&l);
     }
     d->lost = l.started - l.ended;
-    if (!r && d->opts.dma == VIA_DRIVE_TURN)
-        r = via_drive_secure_judge(d);
+    if (d->opts.dma == VIA_DRIVE_TURN)
+        r = via_drive_secure_judge(d, r);
     free(l.generation);
     free(l.in_use);
     return r;

@@ -321,7 +321,8 @@ struct via_drive_secure {
 VIA_MUST_USE int via_drive_secure_begin(struct via_drive *);
 /* Between two looks at the queues: carry some pages, see to the attack, go on to the next phase. */
 VIA_MUST_USE int via_drive_secure_step(struct via_drive *);
-VIA_MUST_USE int via_drive_secure_judge(struct via_drive *);         /* after the command's I/O */
+/* After the command's I/O, which ended so; memory is still there. */
+VIA_MUST_USE int via_drive_secure_judge(struct via_drive *, int so_far);
 struct json_object *via_drive_secure_json(const struct via_drive *); /* drive_secure_report.c */
 void via_drive_secure_text(const struct via_drive *);
 

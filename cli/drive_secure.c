@@ -151,7 +151,7 @@ int via_drive_secure_step(struct via_drive *d)
     return r;
 }
 
-int via_drive_secure_judge(struct via_drive *d)
+int via_drive_secure_judge(struct via_drive *d, int so_far)
 {
     struct via_drive_secure *s = &d->secure;
     struct via_drive_guest *g = &d->mem.guest;
@@ -161,7 +161,7 @@ int via_drive_secure_judge(struct via_drive *d)
     s->pages = g->mem.protect.pages;
     s->kept = (g->kept[0].len + g->kept[1].len) / VIA_PROTECT_PAGE;
     s->conversions = g->mem.protect.stats.conversions;
-    if (s->damaged)
+    if (!so_far && s->damaged)
         return via_err_set(&d->err, -VIA_EIO, "%llu bytes of the guest's memory changed under it", (unsigned long long)s->damaged);
-    return 0;
+    return so_far;
 }

@@ -5,8 +5,11 @@ who has the memory's descriptor finds the guest's bytes before and after, but no
 
 usage: secure_test.py VIADUCT VIADUCT-BLK
 """
+import ctypes
+import errno
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -273,6 +276,30 @@ def frozen(rig):
         kill(back)
 
 
+def without_fallocate():
+    """From here on the kernel answers this call with EIO (seccomp): no page of a memfd can be given back."""
+    number = {"x86_64": 285, "aarch64": 47}[platform.machine()]
+    program = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | errno.EIO), (0x06, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *line) for line in program))
+    order = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(code)))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(38, 1, 0, 0, 0) or prctl(22, 2, ctypes.byref(order), 0, 0):  # NO_NEW_PRIVS, SECCOMP: FILTER
+        raise OSError(ctypes.get_errno(), "no seccomp")
+
+
+def refused(rig):
+    """A system that makes no page private is an error that says why, and all pages count as shared."""
+    back, path = rig.back_end()
+    try:
+        done = subprocess.run([VIADUCT, "drive", "--seconds=0.3", "--timeout=1", "--json", path, "secure"], stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=PATIENCE, check=False, preexec_fn=without_fallocate)
+        said, told = done.stderr.decode(), json.loads(done.stdout)
+        check(done.returncode == 1 and re.search(r"[1-9]\d* pages did not become private: .*Input/output error", said), f"{said}")
+        check(not told["ok"] and told["secure"]["pages_secured"] == 0 < told["secure"]["conversions_failed"], f"odd: {told['secure']}")
+    finally:
+        kill(back)
+
+
 def too_small(rig):
     """Memory that has no room for rings, pool and buffers is refused, and what it takes is said."""
     process, path = rig.back_end()
@@ -330,7 +357,7 @@ def searches(_):
 def points():
     for way, options in WAYS.items():
         yield f"there and back: {way}", lambda rig, options=options: turns(rig, options)
-    for test in (text, unaware, harmed, killed, frozen, too_small, usage, searches):
+    for test in (text, unaware, harmed, killed, frozen, refused, too_small, usage, searches):
         yield test.__doc__, test
 
 
