@@ -28,6 +28,7 @@ WAYS = {
     "encrypt": None,
     "bounce, one pool for several": ["--dma=bounce", "--pool=global"],
     "bounce, a pool of its own": ["--dma=bounce"],
+    "memory of the device's": ["--dma=device"],
     "iommu strict": ["--dma=iommu-strict"],
     "iommu lazy": ["--dma=iommu-lazy"],
     "hybrid strict": ["--dma=hybrid-strict"],
@@ -42,6 +43,7 @@ PROMISES = {
     "encrypt": (False, False, True),
     "bounce, one pool for several": (False, False, True),
     "bounce, a pool of its own": (False, False, False),
+    "memory of the device's": (False, False, False),
     "iommu strict": (True, True, True),
     "iommu lazy": (True, True, True),
     "hybrid strict": (True, True, True),
@@ -80,7 +82,8 @@ def attacked(folder, way, options):
     with open(image, "wb") as f:
         f.write(data)
     guard = None
-    hostile = started([HOSTILE, f"--socket-path={back}", f"--blk-file={image}", f"--canaries={canaries}", "--overwrite"], back,
+    hostile = started([HOSTILE, f"--socket-path={back}", f"--blk-file={image}", f"--canaries={canaries}", "--overwrite",
+                       *["--own-memory"] * ("--dma=device" in options)], back,
                       stdout=subprocess.PIPE)
     try:
         if way == "guard":

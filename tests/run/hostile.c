@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* hostile: the program around the attacks: serves one front-end, then tells what it found. */
+#define OWN (UINT64_C(4) << 20) /* bytes of its own memory */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +35,7 @@ static struct program {
     struct via_poller poller;
     struct liar liar;
     bool serving, attacked;
+    bool own; /* offers memory of its own */
     const char *socket, *image, *json, *lie;
     unsigned after;
 } program;
@@ -264,6 +266,8 @@ static int serve(struct via_err *err)
         return fd;
     cfg.features = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) | VIA_BIT(VIA_F_ACCESS_PLATFORM) |
                    via_blk_device_features(&program.device);
+    cfg.own_size = program.own ? OWN : 0;
+    cfg.own_bit = VIA_OWN_BIT;
     program.serving = true;
     r = via_server_open(&program.server, &server_ops, &cfg, &program.loop, fd, err);
     return r ? r : via_loop_run(&program.loop);
@@ -314,20 +318,18 @@ static int report(void)
 
 static int usage(void)
 {
-    fputs("usage: viaduct-hostile --socket-path=PATH --blk-file=FILE [--canaries=FILE [--overwrite]] [--lie=KIND [--after=REQUESTS]]\n",
+    fputs("usage: viaduct-hostile --socket-path=PATH --blk-file=FILE [--canaries=FILE [--overwrite]] [--lie=KIND [--after=REQUESTS]] "
+          "[--own-memory]\n",
           stderr);
     return 2;
 }
 
 static int parse(int argc, char **argv)
 {
-    static const struct option options[] = {{"socket-path", required_argument, NULL, 's'},
-                                            {"blk-file", required_argument, NULL, 'b'},
-                                            {"canaries", required_argument, NULL, 'c'},
-                                            {"lie", required_argument, NULL, 'l'},
-                                            {"after", required_argument, NULL, 'a'},
-                                            {"overwrite", no_argument, NULL, 'o'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"socket-path", required_argument, NULL, 's'}, {"blk-file", required_argument, NULL, 'b'},
+                                            {"canaries", required_argument, NULL, 'c'},    {"lie", required_argument, NULL, 'l'},
+                                            {"after", required_argument, NULL, 'a'},       {"overwrite", no_argument, NULL, 'o'},
+                                            {"own-memory", no_argument, NULL, 'm'},        {NULL, 0, NULL, 0}};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 's')
@@ -340,6 +342,8 @@ static int parse(int argc, char **argv)
             program.lie = optarg;
         else if (c == 'o')
             hostile.overwrites = true;
+        else if (c == 'm')
+            program.own = true;
         else if (c == 'a')
             program.after = (unsigned)strtoul(optarg, NULL, 10);
         else
