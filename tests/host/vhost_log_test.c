@@ -12,6 +12,14 @@
 
 #include "paged.h"
 
+#if defined(__has_feature)
+#define UNDER_TSAN __has_feature(thread_sanitizer)
+#elif defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN 1
+#else
+#define UNDER_TSAN 0
+#endif
+
 #define PAGE VIA_DIRTY_PAGE
 #define FIRST_PAGE (UINT64_C(0x40000000) / PAGE) /* of front's memory */
 #define LOG_BYTES (FIRST_PAGE / 8 + FRONT_BYTES / PAGE / 8)
@@ -377,6 +385,10 @@ static void logs_that_can_not_be(void)
 
 static void a_log_that_shrinks_ends_the_connection(void)
 {
+    if (UNDER_TSAN) {
+        tap_skip("the sanitizer holds a lock while it sets a bit, and the fault's handler would wait for it");
+        return;
+    }
     int file = memfd_create("log", MFD_CLOEXEC);
     CHECK(file >= 0 && ftruncate(file, LOG_BYTES) == 0);
     CHECK(begin() && front_start(&front, 0, front.kick) && told(via_client_log(&front.client, file, 0, LOG_BYTES, &err)));

@@ -166,7 +166,7 @@ static void one_round(struct via_iommu_dma *d, uint8_t *page, struct window *w)
     struct via_seg seg;
     struct via_mapping map = {.seg = &seg, .cap = 1};
     const struct via_span span = {page, PAGE};
-    uint64_t tick = now_ns(), unmapped, now = tick;
+    uint64_t tick = now_ns(), unmapped, now;
     uint8_t *at;
     (void)via_iommu_dma_tick(d, tick);
     if (via_dma_map(&d->dma, &span, 0, 1, &map) < 0 || device_reaches(seg.addr.v) != page)
