@@ -7,7 +7,7 @@
  * needs yet (of a buffer) may be done as late as one likes. A barrier for stores waits for the buffer; one for loads brings everything up to
  * date; the release before an index waits for the late loads, too.
  * An ARM processor may do all of that. X86: words reach memory in the order in which they were stored, what is loaded is what memory has, and
- * no load is late. There only the fences are needed: a test on such a processor misses none of the others.
+ * no load is late. There only the fences are needed, so no test on such a processor finds the others missing.
  *
  * A notification takes no time: it overtakes everything that has not reached memory.
  * What is left out: chains of several descriptors (they are one word here), requests that end in another order, indices that wrap, and lies.
