@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* drive: the connection to the back-end, its disk, and the queues over it. */
+/* drive: the queues over a connection to a back-end, and the memory that they are in. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
@@ -10,124 +10,12 @@
 
 #include "drive_parts.h"
 
-const uint64_t via_drive_want = VIA_BIT(VIA_F_VERSION_1) | VIA_BIT(VIA_F_INDIRECT_DESC) | VIA_BIT(VIA_F_EVENT_IDX) |
-                                VIA_BIT(VIA_F_ORDER_PLATFORM) | VIA_BIT(VIA_BLK_F_SIZE_MAX) | VIA_BIT(VIA_BLK_F_SEG_MAX) |
-                                VIA_BIT(VIA_BLK_F_RO) | VIA_BIT(VIA_BLK_F_BLK_SIZE) | VIA_BIT(VIA_BLK_F_FLUSH) |
-                                VIA_BIT(VIA_BLK_F_TOPOLOGY) | VIA_BIT(VIA_BLK_F_MQ) | VIA_BIT(VIA_BLK_F_DISCARD) |
-                                VIA_BIT(VIA_BLK_F_WRITE_ZEROES);
-const uint64_t via_drive_want_protocol = VIA_BIT(VIA_VU_PF_MQ) | VIA_BIT(VIA_VU_PF_REPLY_ACK) | VIA_BIT(VIA_VU_PF_CONFIG) |
-                                         VIA_BIT(VIA_VU_PF_CONFIGURE_MEM_SLOTS) | VIA_BIT(VIA_VU_PF_STATUS);
-#define DATA_SEGS_MAX 1024u /* that we use of what the back-end takes */
 #define CHECK_ENTRIES 4096u
 #define IOVA_STAY (UINT64_C(1) << 32) /* where addresses change: those of rings and pool, which don't */
 #define IOVA_LOW (UINT64_C(1) << 20)  /* the same for a device that can't name these */
-#define BLK_SIZE_MAX 65536u
-
-static bool has(const struct via_drive *d, enum via_feature bit) { return d->end.client.front.features & VIA_BIT(bit); }
-
-static int read_config(struct via_drive *d)
-{
-    struct via_blk_config *c = &d->config;
-    if (!(d->end.client.front.protocol & VIA_BIT(VIA_VU_PF_CONFIG)))
-        return via_err_set(&d->err, -VIA_ENOTSUP, "the back-end offers no configuration space, so the disk's size can't be known");
-    int r = via_client_config_get(&d->end.client, 0, c, VIA_DRIVE_CONFIG_BYTES, &d->err);
-    if (r)
-        return r;
-    uint64_t sectors = via_le64_value(c->capacity);
-    /* qemu-storage-daemon 7.2 offers SIZE_MAX and leaves it 0: a limit of 0 is none. */
-    uint32_t size_max = has(d, VIA_BLK_F_SIZE_MAX) ? via_le32_value(c->size_max) : 0;
-    d->read_only = has(d, VIA_BLK_F_RO);
-    d->blk_size = has(d, VIA_BLK_F_BLK_SIZE) ? via_le32_value(c->blk_size) : VIA_BLK_SECTOR;
-    d->seg_max = has(d, VIA_BLK_F_SEG_MAX) ? via_le32_value(c->seg_max) : 1;
-    d->seg_bytes = size_max ? size_max : UINT32_MAX;
-    if (!via_mul64(sectors, VIA_BLK_SECTOR, &d->capacity) || d->capacity > INT64_MAX)
-        return via_err_set(&d->err, -VIA_EPROTO, "the back-end claims a disk of %llu sectors, more than can be addressed",
-                           (unsigned long long)sectors);
-    if (!via_is_pow2(d->blk_size) || d->blk_size < VIA_BLK_SECTOR || d->blk_size > BLK_SIZE_MAX)
-        return via_err_set(&d->err, -VIA_EPROTO, "the back-end claims blocks of %u bytes: not a power of two from 512 to %u", d->blk_size,
-                           BLK_SIZE_MAX);
-    if (!d->seg_max || d->seg_bytes < VIA_BLK_SECTOR)
-        return via_err_set(&d->err, -VIA_EPROTO, "the back-end takes %u data segments of %u bytes: no request fits", d->seg_max,
-                           d->seg_bytes);
-    if (d->seg_max > DATA_SEGS_MAX)
-        d->seg_max = DATA_SEGS_MAX;
-    /* One driver descriptor each for header and status, and no chain longer than the queue (virtio v1.4 2.7.5). */
-    if (d->seg_max > d->opts.queue_size - 2)
-        d->seg_max = d->opts.queue_size - 2;
-    d->seg_bytes &= ~(VIA_BLK_SECTOR - 1);
-    return 0;
-}
-
-static bool is_lent(const struct via_drive *d) { return d->opts.dma == VIA_DRIVE_DEVICE; }
-
-/* Translated: the flag that says so, and a channel that the back-end can ask by. */
-static int negotiate(struct via_drive *d)
-{
-    bool wished = d->opts.wish.automatic, translated = !wished && via_drive_translated(d->opts.dma);
-    uint64_t access = VIA_BIT(VIA_F_ACCESS_PLATFORM), ask = VIA_BIT(VIA_VU_PF_BACKEND_REQ), own = 0;
-    uint64_t need = VIA_BIT(VIA_F_VERSION_1) | (translated ? access : 0), want = via_drive_want, protocol = via_drive_want_protocol;
-    if (d->opts.legacy) { /* it has no room for more bits */
-        need = 0;
-        want &= UINT32_MAX;
-    }
-    if (is_lent(d)) {
-        own = VIA_BIT(d->opts.device_bit);
-        need |= own;
-        protocol |= ask | VIA_BIT(VIA_VU_PF_SHMEM);
-        d->end.client.region = &d->region;
-    }
-    if (wished && d->opts.wish.translated)
-        want |= access; /* where it isn't offered, there are other ways */
-    if (translated || want & access)
-        protocol |= ask;
-    int r = via_client_negotiate(&d->end.client, want, need, protocol, &d->err);
-    if (r == -VIA_ENOTSUP && own && !(d->end.client.front.offered & own))
-        return via_err_set(&d->err, r,
-                           "--dma=device: the back-end offers no memory of its own (feature bit %u); start it with --own-memory",
-                           d->opts.device_bit);
-    if (!r && own)
-        return via_client_region_wait(&d->end.client, &d->err);
-    if (r == -VIA_ENOTSUP && translated && !(d->end.client.front.offered & VIA_BIT(VIA_F_ACCESS_PLATFORM)))
-        return via_err_set(&d->err, r, "--dma=%s: the back-end takes no translated addresses (it does not offer ACCESS_PLATFORM)",
-                           via_drive_dma_name(d->opts.dma));
-    return r;
-}
-
-void via_drive_find_peer(struct via_drive *d)
-{
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-    d->reach.pid = d->opts.backend_pid;
-    if (!d->reach.pid && !getsockopt(d->end.client.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len))
-        d->reach.pid = cred.pid;
-}
-
-uint8_t via_drive_status(const struct via_drive *d)
-{
-    return VIA_STATUS_ACKNOWLEDGE | VIA_STATUS_DRIVER | (d->opts.legacy ? 0 : VIA_STATUS_FEATURES_OK); /* 3.1.2 */
-}
 
 /* Where the used ring begins (2.7.2). */
 static size_t used_align(const struct via_drive *d) { return d->opts.legacy ? 4096 : 4; }
-
-int via_drive_connect(struct via_drive *d)
-{
-    int r = via_client_connect(&d->end.client, d->opts.socket, (int)via_min64(d->opts.timeout, 5) * 1000, &d->err);
-    if (r)
-        return r;
-    d->connected = true;
-    d->end.client.timeout_ms = (int)d->opts.timeout * 1000;
-    via_drive_find_peer(d);
-    r = negotiate(d);
-    if (!r)
-        r = via_client_status(&d->end.client, via_drive_status(d), &d->err);
-    if (!r)
-        r = read_config(d);
-    unsigned most = has(d, VIA_BLK_F_MQ) ? via_le16_value(d->config.num_queues) : 1;
-    if (!r && d->opts.queues > most)
-        r = via_err_set(&d->err, -VIA_EINVAL, "--queues=%u: the back-end has %u", d->opts.queues, most);
-    return r;
-}
 
 /* How many descriptors an indirect table of ours has. */
 static unsigned table_len(const struct via_drive *d) { return d->seg_max + 2; }
@@ -179,7 +67,8 @@ static int open_memory(struct via_drive *d)
         .grow = o->pool_grow,
         .region = o->dma == VIA_DRIVE_DEVICE ? &d->region : NULL,
     };
-    return via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
+    return o->dma == VIA_DRIVE_TURN ? via_drive_guest_open(&d->mem, &need, &d->err)
+                                    : via_drive_memory_open(&d->mem, o->dma, &need, &d->err);
 }
 
 static void tell_misuse(struct via_check *c, enum via_misuse what, const struct via_mapping *m)
@@ -200,7 +89,7 @@ static int stack_dma(struct via_drive *d, struct via_drive_queue *q, unsigned in
     if (via_drive_pooled(d->opts.dma)) {
         if (via_bounce_init(&q->bounce, &d->mem.slots.pool, index, VIA_BOUNCE_CACHE / 2))
             return via_err_set(&d->err, -VIA_EINVAL, "queue %u can't use the pool", index);
-        q->bounce.clear_tails = is_lent(d);
+        q->bounce.clear_tails = via_drive_lent(d->opts.dma);
         q->dma = &q->bounce.dma;
         q->bounce.under_reports = d->opts.legacy;
     }
@@ -235,9 +124,9 @@ static int open_ring(struct via_drive *d, struct via_drive_queue *q)
 {
     unsigned num = d->opts.queue_size;
     struct via_vq_cfg cfg = {.num = (uint16_t)num,
-                             .event_idx = has(d, VIA_F_EVENT_IDX),
+                             .event_idx = via_drive_has(d, VIA_F_EVENT_IDX),
                              .any_written = d->opts.legacy,
-                             .order_platform = has(d, VIA_F_ORDER_PLATFORM)};
+                             .order_platform = via_drive_has(d, VIA_F_ORDER_PLATFORM)};
     if (via_split_layout(&q->lay, num, used_align(d)))
         return via_err_set(&d->err, -VIA_EINVAL, "--queue-size=%u: not a power of two", num);
     q->ring = via_arena_take(&d->mem.rings, q->lay.total);
@@ -248,7 +137,7 @@ static int open_ring(struct via_drive *d, struct via_drive_queue *q)
     cfg.desc = q->ring + q->lay.desc;
     cfg.avail = q->ring + q->lay.avail;
     cfg.used = q->ring + q->lay.used;
-    if (has(d, VIA_F_INDIRECT_DESC)) {
+    if (via_drive_has(d, VIA_F_INDIRECT_DESC)) {
         size_t bytes = (size_t)num * table_len(d) * sizeof(struct via_desc);
         cfg.indirect = q->indirect = via_arena_take(&d->mem.rings, bytes);
         cfg.indirect_len = (uint16_t)table_len(d);
@@ -279,7 +168,7 @@ static int open_queue(struct via_drive *d, unsigned index)
     if (r)
         return via_err_set(&d->err, r, "the block driver refuses a depth of %u with %u segments", d->opts.depth, segs);
     via_iova at = {(uintptr_t)q->ring}; /* by user address where nothing is translated */
-    if ((via_drive_translated(d->opts.dma) || is_lent(d)) && via_drive_address(&d->mem, q->ring, q->lay.total, &at))
+    if ((via_drive_translated(d->opts.dma) || via_drive_lent(d->opts.dma)) && via_drive_address(&d->mem, q->ring, q->lay.total, &at))
         return via_err_set(&d->err, -VIA_ERANGE, "the device has no address for queue %u", index);
     r = via_client_ring_start(&d->end.client, index, d->opts.queue_size, at.v + q->lay.desc, at.v + q->lay.avail, at.v + q->lay.used, 0,
                               q->kick, q->call, &d->err);
@@ -368,6 +257,7 @@ void via_drive_stop(struct via_drive *d)
     via_neighbour_close(d->neighbour);
     d->neighbour = NULL;
     via_drive_domain_close(d);
+    via_drive_guest_close(&d->mem);
     via_drive_memory_close(&d->mem);
     if (d->region.mapped.ptr)
         via_mapped_close(&d->region.mapped);

@@ -36,7 +36,9 @@ int via_drive_guest_open(struct via_drive_memory *m, const struct via_drive_need
                            "--memory-size=%zu: rings, pool and buffers alone take %zu bytes; lower --pool-size or --depth", need->guest,
                            least);
     struct via_private_cfg cfg = {.name = "viaduct-driver", .len = len, .shared = true};
-    int r = via_private_create(&g->mem, &cfg, err);
+    int r = via_drive_memory_begin(m, VIA_DRIVE_TURN, err);
+    if (!r)
+        r = via_private_create(&g->mem, &cfg, err);
     if (r)
         return r;
     m->own = g->mem.memory;

@@ -149,16 +149,19 @@ static int share_both(struct via_drive_memory *m, size_t rings, const struct via
     return r ? r : make_slots(m, rings, need->grow, err);
 }
 
-static int fill_secrets(struct via_drive_memory *m, struct via_err *err)
+int via_drive_memory_begin(struct via_drive_memory *m, enum via_drive_dma how, struct via_err *err)
 {
+    *m = (struct via_drive_memory){.how = how, .own.fd = -1, .pool.fd = -1, .other.fd = -1};
     if (getrandom(m->canary, sizeof(m->canary), 0) != sizeof(m->canary))
         return via_err_set(err, -VIA_EIO, "getrandom: %s", strerror(errno));
-    if (m->how == VIA_DRIVE_TURN)
-        return 0; /* once it is known what else needs room */
+    return 0;
+}
+
+static void fill_secrets(struct via_drive_memory *m)
+{
     m->secret = via_arena_take(&m->priv, SECRET);
     for (size_t i = 0; i < SECRET; i += VIA_DRIVE_CANARY)
         memcpy(m->secret + i, m->canary[0], VIA_DRIVE_CANARY);
-    return 0;
 }
 
 uint64_t via_drive_secret_changed(const struct via_drive_memory *m)
@@ -173,12 +176,9 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
 {
     size_t rings = round_up(need->rings, PAGE), own = need->priv + via_arena_room(SECRET);
     bool pool = via_drive_pooled(how);
-    *m = (struct via_drive_memory){.how = how, .own.fd = -1, .pool.fd = -1, .other.fd = -1};
-    if (how == VIA_DRIVE_TURN) {
-        int opened = via_drive_guest_open(m, need, err);
-        return opened ? opened : fill_secrets(m, err);
-    }
-    int r = via_memory_create(&m->own, "viaduct-driver", round_up(own + (pool ? 0 : rings + PAGE), PAGE), err);
+    int r = via_drive_memory_begin(m, how, err);
+    if (!r)
+        r = via_memory_create(&m->own, "viaduct-driver", round_up(own + (pool ? 0 : rings + PAGE), PAGE), err);
     if (r)
         return r;
     m->priv = (struct via_arena){m->own.ptr, m->own.len, 0};
@@ -193,13 +193,14 @@ int via_drive_memory_open(struct via_drive_memory *m, enum via_drive_dma how, co
         if (!r && via_drive_mapped(how))
             r = stay(m, need->stay, m->rings.ptr, rings, err);
     }
-    return r ? r : fill_secrets(m, err);
+    if (!r)
+        fill_secrets(m);
+    return r;
 }
 
 void via_drive_memory_close(struct via_drive_memory *m)
 {
     struct via_memory *all[] = {&m->own, &m->pool, &m->other};
-    via_drive_guest_close(m);
     via_drive_grow_close(m);
     if (m->lent)
         m->pool.ptr = NULL; /* not ours to take away */

@@ -57,9 +57,10 @@ static inline bool via_drive_pooled(enum via_drive_dma how)
 {
     return via_drive_bounced(how) || how == VIA_DRIVE_TURN || via_drive_hybrid(how);
 }
+static inline bool via_drive_lent(enum via_drive_dma how) { return how == VIA_DRIVE_DEVICE; }
 /* Its addresses change from request to request. */
 static inline bool via_drive_mapped(enum via_drive_dma how) { return how > VIA_DRIVE_IDENTITY; }
-const char *via_drive_dma_name(enum via_drive_dma); /* drive_report.c: as --dma has it */
+const char *via_drive_dma_name(enum via_drive_dma); /* drive_way.c: as --dma has it */
 
 struct via_drive_mix {
     bool given, random;
@@ -158,6 +159,8 @@ struct via_drive_need { /* bytes */
     const struct via_client_region *region; /* of the back-end; NULL: none */
 };
 
+/* Nothing yet but two canaries. */
+VIA_MUST_USE int via_drive_memory_begin(struct via_drive_memory *, enum via_drive_dma, struct via_err *err);
 VIA_MUST_USE int via_drive_memory_open(struct via_drive_memory *, enum via_drive_dma, const struct via_drive_need *, struct via_err *err);
 /* The driver's memory as one region that the back-end is given. */
 VIA_MUST_USE int via_drive_memory_direct(struct via_drive_memory *, struct via_err *err);
@@ -241,7 +244,7 @@ uint64_t via_drive_domain_failed(const struct via_drive *, uint64_t *flushes); /
 void via_drive_domain_close_queue(struct via_drive_queue *);
 void via_drive_domain_close(struct via_drive *); /* no ring runs any more */
 
-/* ------------------------------------------------------------------ drive_disk.c: the connection and its queues */
+/* ------------------------------------------------------------------ what the connection, its queues and the commands share */
 
 struct via_drive_io { /* one request, from submit to its end */
     enum via_blk_type type;
@@ -392,9 +395,22 @@ struct via_drive {
     } probed;
 };
 
+static inline bool via_drive_has(const struct via_drive *d, enum via_feature bit) { return d->end.client.front.features & VIA_BIT(bit); }
+
+/* ------------------------------------------------------------------ drive_connect.c: the connection */
+
 VIA_MUST_USE int via_drive_connect(struct via_drive *); /* up to the features and config space */
-VIA_MUST_USE int via_drive_start(struct via_drive *);   /* memory, queues, running */
-void via_drive_stop(struct via_drive *);                /* what is left is ended with -VIA_ENODEV */
+void via_drive_find_peer(struct via_drive *);           /* whose process is at the other end */
+uint8_t via_drive_status(const struct via_drive *);     /* of a device whose features were agreed on */
+/* Features and protocol features that are accepted where they are offered. */
+extern const uint64_t via_drive_want, via_drive_want_protocol;
+/* Up to what 5.2.4 has for write zeroes: older back-ends refuse to be asked for more than they know. */
+#define VIA_DRIVE_CONFIG_BYTES ((uint32_t)offsetof(struct via_blk_config, max_secure_erase_sectors))
+
+/* ------------------------------------------------------------------ drive_disk.c, drive_io.c: queues and requests */
+
+VIA_MUST_USE int via_drive_start(struct via_drive *); /* memory, queues, running */
+void via_drive_stop(struct via_drive *);              /* what is left is ended with -VIA_ENODEV */
 /* Put a request on its queue. -VIA_EAGAIN: not now. */
 VIA_MUST_USE int via_drive_submit(struct via_drive *, struct via_drive_io *);
 /* Show and kick what was submitted, end what came back; sleep (or poll) when nothing did. 0, or negative: d->err tells. */
@@ -405,13 +421,6 @@ struct via_drive_io *via_drive_io_new(struct via_drive *, uint32_t len);
 struct via_drive_io **via_drive_ios_new(struct via_drive *, unsigned n, uint32_t len);
 /* Why a request that ended failed, into d->err. */
 int via_drive_io_failed(struct via_drive *, const struct via_drive_io *);
-
-void via_drive_find_peer(struct via_drive *);       /* whose process is at the other end */
-uint8_t via_drive_status(const struct via_drive *); /* of a device whose features were agreed on */
-/* Features and protocol features that are accepted where they are offered. */
-extern const uint64_t via_drive_want, via_drive_want_protocol;
-/* Up to what 5.2.4 has for write zeroes: older back-ends refuse to be asked for more than they know. */
-#define VIA_DRIVE_CONFIG_BYTES ((uint32_t)offsetof(struct via_blk_config, max_secure_erase_sectors))
 
 /* ------------------------------------------------------------------ drive_move.c: the guest moves from host to host */
 

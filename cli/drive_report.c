@@ -14,19 +14,6 @@
 #define MIB (1u << 20)
 #define SHOW_NS UINT64_C(200000000)
 
-const char *via_drive_dma_name(enum via_drive_dma how)
-{
-    static const char *const names[VIA_DRIVE_DMAS] = {
-        [VIA_DRIVE_DIRECT] = "direct",           [VIA_DRIVE_WINDOW] = "window",
-        [VIA_DRIVE_BOUNCE] = "bounce",           [VIA_DRIVE_BOUNCE_IOMMU] = "bounce-iommu",
-        [VIA_DRIVE_DEVICE] = "device",           [VIA_DRIVE_TURN] = "turn",
-        [VIA_DRIVE_IDENTITY] = "identity",       [VIA_DRIVE_IOMMU_STRICT] = "iommu-strict",
-        [VIA_DRIVE_IOMMU_LAZY] = "iommu-lazy",   [VIA_DRIVE_HYBRID_STRICT] = "hybrid-strict",
-        [VIA_DRIVE_HYBRID_LAZY] = "hybrid-lazy",
-    };
-    return names[how];
-}
-
 /* Against a back-end that means harm: translations bind only one that looks at them, since it was given all the memory that they lead to.
  */
 static const char *isolation(const struct via_drive *d)

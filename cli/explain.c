@@ -45,6 +45,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static int look(struct via_explain *x, struct via_err *err)
 {
     via_machine_read(&x->sys, &x->machine);
+    via_protect_read(&x->sys, &x->machine);
+    via_pool_read(&x->sys, &x->machine);
     int r = via_devices_read(x);
     if (r < 0)
         return via_err_set(err, r, "can't list /sys/bus/virtio/devices: %s", strerror(-r));

@@ -206,6 +206,4 @@ void via_machine_read(struct via_sys *s, struct via_machine *m)
     if (via_sys_log(s, m->log, sizeof(m->log)) < 0)
         m->log[0] = 0;
     m->unbatched = via_machine_said(m, "batching disallowed");
-    via_protect_read(s, m);
-    via_pool_read(s, m);
 }
