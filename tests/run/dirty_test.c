@@ -94,7 +94,7 @@ static bool rounds(const struct guest_way *way)
         guest_publish(&g);
         CHECK_OR_FALSE(guest_drain(&g) && guest_stop(&g) && compare(&marked));
     }
-    CHECK_OR_FALSE(g.reads > 100 && g.writes > 50 && g.failures > 10 && marked > 500);
+    CHECK_OR_FALSE(g.reads > 50 && g.writes > 25 && g.failures > 5 && marked > 300);
     guest_close(&g);
     return true;
 }
