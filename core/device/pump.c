@@ -126,7 +126,7 @@ static int go_on(struct via_pump *p, unsigned *n)
         struct via_req *r = *p->cursor;
         if (p->cursor != &p->waiting && crowded(p))
             return VIA_FATE_STOP;
-        if (!via_misses_pending(p->misses, r->wait)) {
+        if (!via_misses_pending(p->misses, r->wait, r->since)) {
             via_req_unlink(r);
             if (r->state == VIA_REQ_STALLED) {
                 via_req_resume(r);
@@ -161,6 +161,7 @@ static int pump_next(struct via_pump *p)
     r->rounds = 0;
     r->reached = 0;
     r->position = p->popped++;
+    r->since = p->misses ? p->misses->questions : 0;
     return advance(r);
 }
 

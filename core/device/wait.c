@@ -65,9 +65,9 @@ static int ask(struct via_req *r, const struct via_seg *seg, unsigned out, unsig
     struct via_pump *p = r->pump;
     via_iova end = {0}, at_out = {0}, at_in = {0};
     uint64_t reached = resolves(r, seg, out, in, &end) + 1;
-    bool asked = via_misses_pending(p->misses, end);
-    int rc_out = via_misses_collect(p->misses, p->xlate, seg, out, VIA_PERM_R, &at_out);
-    int rc_in = via_misses_collect(p->misses, p->xlate, seg + out, in, VIA_PERM_W, &at_in);
+    bool asked = via_misses_pending(p->misses, end, r->since);
+    int rc_out = via_misses_collect(p->misses, p->xlate, seg, out, VIA_PERM_R, r->since, &at_out);
+    int rc_in = via_misses_collect(p->misses, p->xlate, seg + out, in, VIA_PERM_W, r->since, &at_in);
     VIA_ASSERT(rc_out || rc_in);
     if (rc_out == -VIA_EFAULT || rc_in == -VIA_EFAULT) {
         bool readable = rc_out == -VIA_EFAULT;
@@ -75,7 +75,7 @@ static int ask(struct via_req *r, const struct via_seg *seg, unsigned out, unsig
         return -VIA_EFAULT;
     }
     r->wait = rc_in == -VIA_EAGAIN ? at_in : at_out;
-    if (asked || !via_misses_pending(p->misses, end))
+    if (asked || !via_misses_pending(p->misses, end, r->since))
         return -VIA_EAGAIN;
     if (reached > r->reached) {
         r->reached = reached;
@@ -155,8 +155,8 @@ int via_req_farewell(struct via_req *r)
         const struct via_seg *last = &c->seg[c->n_out + c->n_in - 1];
         end.addr.v = last->addr.v + (last->len - 1);
         if (end.addr.v >= last->addr.v && r->rounds <= ROUNDS &&
-            via_misses_collect(p->misses, p->xlate, &end, 1, VIA_PERM_W, &r->wait) == -VIA_EAGAIN) {
-            r->rounds += via_misses_pending(p->misses, r->wait);
+            via_misses_collect(p->misses, p->xlate, &end, 1, VIA_PERM_W, r->since, &r->wait) == -VIA_EAGAIN) {
+            r->rounds += via_misses_pending(p->misses, r->wait, r->since);
             return wait(r);
         }
     }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Pages that requests wait for: found by a hash, asked for in the order in which they came. */
+#include <string.h>
+
 #include <viaduct/xlate.h>
 
 #define NONE UINT32_MAX
@@ -25,14 +27,20 @@ static struct via_miss *find(const struct via_misses *m, uint64_t page)
     return NULL;
 }
 
-/* Were these rights refused, or some of them? */
-static bool barred(const struct via_miss *e, unsigned perm)
+/*
+ * Were these rights, or some of them, refused to who came then? His pages may have been mapped after an older question was answered: a no
+ * to that is not for him, and he asks anew. One to a question that was asked after he came is. A page has one question out at a time: so an
+ * old one costs him one more, and a front-end that always says no still ends everybody.
+ */
+static bool barred(const struct via_miss *e, unsigned perm, uint64_t since)
 {
     for (unsigned p = 1; p <= perm; p++)
-        if ((p & perm) == p && (e->refused & (1u << p)))
+        if ((p & perm) == p && e->no[p] > since)
             return true;
     return false;
 }
+/* To anybody. */
+static bool denied(const struct via_miss *e, unsigned perm) { return barred(e, perm, 0); }
 
 /* ------------------------------------------------------------------ storage */
 
@@ -118,10 +126,11 @@ static void drop(struct via_misses *m, struct via_miss *e)
 /* The page was asked for, and the answer is no. Who needs other rights of it has to be asked for yet. */
 static void refuse(struct via_misses *m, struct via_miss *e, unsigned perm)
 {
-    e->refused |= (uint8_t)(1u << perm);
+    if (e->no[perm] < e->question)
+        e->no[perm] = e->question;
     m->denied = true;
     m->changes++;
-    if (e->more && !barred(e, e->more)) {
+    if (e->more && !denied(e, e->more)) {
         enqueue(m, e, e->more);
         return;
     }
@@ -130,14 +139,14 @@ static void refuse(struct via_misses *m, struct via_miss *e, unsigned perm)
 }
 
 /* Rights to ask for next: all that are wanted, unless no such answer can come. */
-static unsigned next_perm(const struct via_miss *e, unsigned more) { return barred(e, e->perm | more) ? more : e->perm | more; }
+static unsigned next_perm(const struct via_miss *e, unsigned more) { return denied(e, e->perm | more) ? more : e->perm | more; }
 
 /* Rights for a page came. */
 static void answer(struct via_misses *m, struct via_miss *e, unsigned perm)
 {
     unsigned lacks = e->perm & ~perm, more = e->more & ~perm;
     if (!perm) {
-        e->refused |= 1u << VIA_PERM_R | 1u << VIA_PERM_W;
+        e->no[VIA_PERM_R] = e->no[VIA_PERM_W] = UINT64_MAX; /* whenever they came */
         m->denied = true;
         if (e->state == FRESH)
             dequeue(m, e);
@@ -155,22 +164,22 @@ static void answer(struct via_misses *m, struct via_miss *e, unsigned perm)
  * Somebody needs these rights of a page. lacks: there is a translation with other rights, which the answer replaces; so it is asked for
  * with all, lest those who need the others ask for these again. -VIA_EAGAIN: it is pending. -VIA_EFAULT: refused. -VIA_ENOSPC: no room.
  */
-static int want(struct via_misses *m, uint64_t page, unsigned perm, bool lacks)
+static int want(struct via_misses *m, uint64_t page, unsigned perm, uint64_t since, bool lacks)
 {
     struct via_miss *e = find(m, page);
     if (!e)
         e = add(m, page);
     if (!e)
         return -VIA_ENOSPC;
-    if (barred(e, perm))
+    if (barred(e, perm, since))
         return -VIA_EFAULT;
-    if (lacks && !barred(e, VIA_PERM_R | VIA_PERM_W))
+    if (lacks && !barred(e, VIA_PERM_R | VIA_PERM_W, since))
         perm = VIA_PERM_R | VIA_PERM_W;
     unsigned need = e->perm | perm;
     if (!pending(e)) {
         m->refused -= e->state == REFUSED;
         enqueue(m, e, perm);
-    } else if (e->state == FRESH && !barred(e, need)) {
+    } else if (e->state == FRESH && !denied(e, need)) {
         e->perm = (uint8_t)need;
     } else { /* another question while one is out would make it unclear which of them an answer is for */
         e->more = (uint8_t)(e->more | (perm & ~e->perm));
@@ -180,7 +189,8 @@ static int want(struct via_misses *m, uint64_t page, unsigned perm, bool lacks)
 
 /* ------------------------------------------------------------------ who waits */
 
-int via_misses_collect(struct via_misses *m, struct via_xlate *x, const struct via_seg *seg, unsigned n, unsigned perm, via_iova *addr)
+int via_misses_collect(struct via_misses *m, struct via_xlate *x, const struct via_seg *seg, unsigned n, unsigned perm, uint64_t since,
+                       via_iova *addr)
 {
     int result = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -198,7 +208,7 @@ int via_misses_collect(struct via_misses *m, struct via_xlate *x, const struct v
             }
             uint64_t page = page_of(at);
             step = via_min64(left, VIA_MISS_PAGE - (at - page));
-            rc = want(m, page, perm, rc == -VIA_EFAULT);
+            rc = want(m, page, perm, since, rc == -VIA_EFAULT);
             if (rc != -VIA_ENOSPC || result == 0)
                 *addr = (via_iova){page};
             if (rc != -VIA_EAGAIN)
@@ -209,10 +219,10 @@ int via_misses_collect(struct via_misses *m, struct via_xlate *x, const struct v
     return result;
 }
 
-bool via_misses_pending(const struct via_misses *m, via_iova addr)
+bool via_misses_pending(const struct via_misses *m, via_iova addr, uint64_t since)
 {
     const struct via_miss *e = find(m, page_of(addr.v));
-    return e && pending(e);
+    return e && pending(e) && !barred(e, VIA_PERM_R | VIA_PERM_W, since);
 }
 
 /* ------------------------------------------------------------------ who asks */
@@ -225,6 +235,7 @@ const struct via_miss *via_misses_next(struct via_misses *m, uint64_t now_ns)
     dequeue(m, e);
     e->state = ASKED;
     e->asked_ns = now_ns;
+    e->question = ++m->questions;
     return e;
 }
 
@@ -273,7 +284,7 @@ void via_misses_forget(struct via_misses *m)
 {
     for (uint32_t k = 0; k < m->capacity && m->denied; k++) {
         struct via_miss *e = &m->slot[k];
-        e->refused = 0;
+        memset(e->no, 0, sizeof(e->no));
         if (e->state == REFUSED)
             drop(m, e);
     }

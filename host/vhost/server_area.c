@@ -86,7 +86,7 @@ static int translated(struct via_server_ring *r, unsigned which, const struct ar
         *out = span[0].ptr;
         return 0;
     }
-    int result = n == -VIA_E2BIG ? n : via_misses_collect(&t->misses, &t->tlb.xlate, &seg, 1, w->perm, &at);
+    int result = n == -VIA_E2BIG ? n : via_misses_collect(&t->misses, &t->tlb.xlate, &seg, 1, w->perm, r->since, &at);
     if (result == -VIA_EAGAIN)
         return result;
     return via_err_set(err, -VIA_EFAULT, "ring %u: the %s area at I/O virtual address 0x%" PRIx64 " (%zu bytes) %s", r->index, w->name,

@@ -231,6 +231,7 @@ int via_server_ring_start(struct via_server_ring *r, struct via_err *err)
                              .order_platform = accepted(s, VIA_F_ORDER_PLATFORM)};
     struct via_device *device = NULL;
     unsigned extra = misses ? SPAN_EXTRA_PAGES : SPAN_EXTRA;
+    r->since = misses ? misses->questions : 0;
     int result = via_server_area_find(r, &cfg, err);
     if (result == 0 || result == -VIA_EAGAIN)
         result = s->ops->ring_start(s, r->index, b->num, &device, err);

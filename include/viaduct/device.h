@@ -28,6 +28,7 @@ struct via_req { /* one request, from pop to push; the pump's, lent to the devic
     bool doomed;       /* it was refused; what it waits for is where the answer goes */
     uint32_t written;  /* completed while the ring was away */
     uint64_t position; /* how many were popped before it */
+    uint64_t since;    /* misses->questions when it was popped */
     via_iova wait;     /* the page that it waits for */
     uint64_t reached;  /* 1 more than the bytes of it that resolved, at most, when it had to ask */
 };

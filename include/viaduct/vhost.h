@@ -46,6 +46,7 @@ struct via_server_ring {
     bool lost;           /* its areas can't be reached: it waits for a memory region, or translations, that lead to them */
     bool armed;          /* the driver was asked for a kick */
     uint64_t generation; /* of the translations that its areas were found by */
+    uint64_t since;      /* questions that had been asked when it was started */
     uint64_t refusals;   /* told of so far */
     struct via_server_area area[3];
     int kick, call, err;    /* -1: none; running without a kick: polled */

@@ -171,13 +171,15 @@ void via_iotlb_remove(struct via_iotlb *, via_iova start, via_iova last);
 #define VIA_MISS_PAGE 4096u /* asked for at a time: what front-ends answer with (an IOMMU's smallest page) */
 
 struct via_miss {
-    uint64_t page;                /* its first address */
-    uint64_t asked_ns;            /* when; by the clock of who asks */
-    uint32_t next;                /* private: of the same hash, or free */
-    uint32_t after, before;       /* private: its neighbours in the queue of pages to ask for */
-    uint8_t perm;                 /* rights to ask for: all that somebody needs */
-    uint8_t more, state, refused; /* private: rights to ask for next; and sets of rights that were refused, a bit each */
-    bool sure;                    /* ask in a way that brings an answer even if it is no */
+    uint64_t page;          /* its first address */
+    uint64_t asked_ns;      /* when; by the clock of who asks */
+    uint64_t question;      /* private: which of all questions that was, from 1 */
+    uint64_t no[4];         /* private, by rights: the last question to which these were refused; 0: none was */
+    uint32_t next;          /* private: of the same hash, or free */
+    uint32_t after, before; /* private: its neighbours in the queue of pages to ask for */
+    uint8_t perm;           /* rights to ask for: all that somebody needs */
+    uint8_t more, state;    /* private: rights to ask for next */
+    bool sure;              /* ask in a way that brings an answer even if it is no */
 };
 
 struct via_misses {
@@ -186,6 +188,7 @@ struct via_misses {
     unsigned refused;
     bool denied;          /* private: some rights were refused since the last forget */
     uint64_t total, full; /* pages ever put in; times that there was no room */
+    uint64_t questions;   /* ever asked. Who comes notes it: a no to one of them may be older than what makes his pages good */
     uint64_t changes;     /* an answer came, or room: while it is the same, who waits need not look again */
     struct via_miss *slot;
     uint32_t *bucket;
@@ -199,14 +202,16 @@ size_t via_misses_bytes(unsigned capacity); /* of storage, max-aligned */
 VIA_MUST_USE int via_misses_init(struct via_misses *, unsigned capacity, void *storage);
 
 /*
- * Look all of n segments over, which need the same rights: each page that does not resolve, or lacks a right, goes in.
+ * Look all of n segments over, which need the same rights: each page that does not resolve, or lacks a right, goes in. since: `questions`
+ * when who looks had come: only a no to one that was asked after that counts for him; a page with an older one is asked for once more.
  * 0: all resolve. -VIA_EAGAIN: some do not; *addr: the last page that was put in, or was there, so that looking again is worth while when
  * it is not pending any more (via_misses_pending; it is false at once when there was no room). -VIA_EFAULT: *addr was refused, or its
  * segment wraps; what comes after it was not looked at.
  */
 VIA_MUST_USE int via_misses_collect(struct via_misses *, struct via_xlate *, const struct via_seg *seg, unsigned n, unsigned perm,
-                                    via_iova *addr);
-bool via_misses_pending(const struct via_misses *, via_iova addr); /* neither answered nor refused */
+                                    uint64_t since, via_iova *addr);
+/* Not answered, nor any right of it refused to who came then. */
+bool via_misses_pending(const struct via_misses *, via_iova addr, uint64_t since);
 
 /* The next page to ask for, in the order in which they came, or NULL; it counts as asked at now_ns. Valid until the next call. */
 const struct via_miss *via_misses_next(struct via_misses *, uint64_t now_ns);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The pump and the block device where translations are missing: what is asked for, what goes on meanwhile, and what is refused. */
+#include <stdlib.h>
 #include <string.h>
 
 #include <tap.h>
@@ -308,8 +309,61 @@ static void too_many_pieces_are_an_error(void)
     CHECK(rig_used(r, &number, &written) && r->mem[STATUS + 0x20000] == VIA_BLK_S_IOERR && strstr(r->pump.refusal.what, "pieces"));
 }
 
+/* ------------------------------------------------------------------ questions that are older than a request */
+
+static void refused(struct rig *r, uint32_t page) { via_misses_refuse(&r->misses, (via_iova){RIG_GPA + page}, 1); }
+static void granted(struct rig *r, uint32_t page)
+{
+    uint64_t at = RIG_GPA + page;
+    if (via_iotlb_insert(&r->tlb, (via_iova){at}, (via_iova){at + (PAGE - 1)}, r->mem + page, RW) < 0)
+        abort();
+    via_misses_update(&r->misses, (via_iova){at}, (via_iova){at + (PAGE - 1)}, RW);
+}
+/* All are asked for, and no answer comes yet. */
+static unsigned ask_all(struct rig *r)
+{
+    unsigned n = 0;
+    while (via_misses_next(&r->misses, 1))
+        n++;
+    return n;
+}
+
+/* A request over two pages that are not mapped has ended by the no to the first one; that to the second one is on its way. */
+static bool question_left(struct rig *r)
+{
+    add_read(r, 0);
+    CHECK_OR_FALSE(rig_run(r) == 0 && ask_all(r) == 4);
+    granted(r, HDR);
+    granted(r, STATUS);
+    refused(r, DATA);
+    CHECK_OR_FALSE(rig_run(r) == 1 && rig_used(r, &number, &written) && r->mem[STATUS] == VIA_BLK_S_IOERR);
+    via_misses_forget(&r->misses);
+    return r->misses.n == 1;
+}
+
+/* The driver maps both pages and sends another request: the old no is not to that. */
+static void an_old_no_is_not_for_a_new_request(void)
+{
+    for (unsigned joined = 0; joined < 2; joined++) {
+        struct rig *r = start(64, 64, true);
+        CHECK(question_left(r));
+        add_read(r, 0);
+        if (joined) /* or popped only when the no is there, and not yet forgotten */
+            CHECK_EQ(rig_run(r), 0);
+        refused(r, DATA + PAGE);
+        CHECK_EQ(rig_run(r), 0);
+        via_misses_forget(&r->misses);
+        CHECK_EQ(ask_all(r), 2);
+        granted(r, DATA);
+        granted(r, DATA + PAGE);
+        CHECK(rig_run(r) == 1 && rig_used(r, &number, &written) && r->mem[STATUS] == VIA_BLK_S_OK);
+        CHECK(r->pump.refusals == 1 && r->misses.n == 0);
+    }
+}
+
 TAP_MAIN(TEST(all_that_is_missing_is_asked_for_at_once), TEST(a_table_comes_first), TEST(those_behind_go_on),
          TEST(who_shares_pages_asks_once), TEST(answers_in_any_order_serve), TEST(little_room_is_enough),
          TEST(those_that_follow_do_not_starve_one), TEST(too_little_room_is_an_error), TEST(an_answer_of_no_use_is_an_end_too),
          TEST(what_is_refused_is_an_error_of_that_request), TEST(a_status_behind_refused_data_is_reached),
-         TEST(what_cant_be_answered_breaks_the_queue), TEST(what_wraps_is_refused_unasked), TEST(too_many_pieces_are_an_error))
+         TEST(what_cant_be_answered_breaks_the_queue), TEST(what_wraps_is_refused_unasked), TEST(too_many_pieces_are_an_error),
+         TEST(an_old_no_is_not_for_a_new_request))

@@ -49,12 +49,15 @@ static bool start_with(unsigned capacity, uint32_t entries)
 }
 static bool start(unsigned capacity) { return start_with(capacity, ENTRIES); }
 
-static int want(uint64_t addr, uint32_t len, unsigned perm)
+/* By who came when so many questions had been asked. */
+static int want_since(uint64_t addr, uint32_t len, unsigned perm, uint64_t since)
 {
     struct via_seg seg = {{addr}, len};
-    return via_misses_collect(&misses, &tlb.xlate, &seg, 1, perm, &at);
+    return via_misses_collect(&misses, &tlb.xlate, &seg, 1, perm, since, &at);
 }
-static bool pending(uint64_t addr) { return via_misses_pending(&misses, (via_iova){addr}); }
+static int want(uint64_t addr, uint32_t len, unsigned perm) { return want_since(addr, len, perm, 0); }
+static bool pending_since(uint64_t addr, uint64_t since) { return via_misses_pending(&misses, (via_iova){addr}, since); }
+static bool pending(uint64_t addr) { return pending_since(addr, 0); }
 
 /* An entry of the IOTLB without an answer. */
 static bool put(uint64_t first, uint64_t last, unsigned perm)
@@ -81,19 +84,19 @@ static void pages_are_asked_for_once_and_in_order(void)
     CHECK(start(16));
     struct via_seg seg[] = {{{5 * PAGE + 100}, 8192}, {{2 * PAGE + 4095}, 2}, {{6 * PAGE}, 1}, {{UINT64_MAX - 4095}, 4096}, {{0}, 1}};
     for (unsigned i = 0; i < 3; i++) {
-        CHECK_EQ(via_misses_collect(&misses, &tlb.xlate, seg, via_array_len(seg), R, &at), -VIA_EAGAIN);
+        CHECK_EQ(via_misses_collect(&misses, &tlb.xlate, seg, via_array_len(seg), R, 0, &at), -VIA_EAGAIN);
         CHECK(at.v == 0 && misses.n == 7 && misses.total == 7 && misses.fresh == 7 && misses.full == 0 && sound());
     }
     static const uint64_t want_page[] = {5, 6, 7, 2, 3, UINT64_MAX / PAGE, 0};
     for (unsigned i = 0; i < 7; i++)
         CHECK(asks(want_page[i] * PAGE, R, 10 + i) && pending(want_page[i] * PAGE + 17));
     CHECK(asks_nothing() && sound());
-    CHECK_EQ(via_misses_collect(&misses, &tlb.xlate, seg, via_array_len(seg), R, &at), -VIA_EAGAIN);
+    CHECK_EQ(via_misses_collect(&misses, &tlb.xlate, seg, via_array_len(seg), R, 0, &at), -VIA_EAGAIN);
     CHECK(misses.fresh == 0 && !pending(4 * PAGE));
     for (unsigned i = 0; i < 7; i++) {
         CHECK(answer(want_page[6 - i] * PAGE, R) && sound() && !pending(want_page[6 - i] * PAGE) && misses.n == 6 - i);
     }
-    CHECK_EQ(via_misses_collect(&misses, &tlb.xlate, seg, via_array_len(seg), R, &at), 0);
+    CHECK_EQ(via_misses_collect(&misses, &tlb.xlate, seg, via_array_len(seg), R, 0, &at), 0);
     CHECK_EQ(misses.total, 7);
 }
 
@@ -191,7 +194,8 @@ static void a_refusal_is_of_the_rights_that_were_asked_for(void)
     via_misses_refuse(&misses, (via_iova){77}, 2);
     CHECK_EQ(want(0, 1, W), -VIA_EFAULT);
     CHECK_EQ(want(0, 1, R), -VIA_EAGAIN);
-    CHECK(asks(0, R, 3) && pending(0));
+    CHECK(asks(0, R, 3));
+    CHECK_EQ(want(0, 1, R), -VIA_EAGAIN);
     CHECK(answer(0, R) && asks_nothing());
     CHECK_EQ(want(0, 1, R), 0);
 }
@@ -221,6 +225,105 @@ static void a_refusal_is_for_what_was_asked_then(void)
     CHECK(pending(0));
     via_misses_refuse(&misses, (via_iova){0}, 5);
     CHECK(!pending(0) && misses.refused == 1 && sound());
+}
+
+/* Who comes when a question is out may have mapped the page after it was answered: a no to that is not for him. The next one is. */
+static void an_old_no_is_not_for_who_came_later(void)
+{
+    CHECK(start(4));
+    CHECK_EQ(want(0, 1, R), -VIA_EAGAIN);
+    CHECK(asks(0, R, 1) && misses.questions == 1);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EAGAIN);
+    CHECK(misses.fresh == 0); /* he waits for the answer that is on its way: it may be a yes */
+    via_misses_refuse(&misses, (via_iova){0}, 1);
+    CHECK(!pending(0) && !pending_since(0, 1));
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EAGAIN);
+    CHECK(misses.fresh == 1 && misses.refused == 0 && sound());
+    CHECK(!pending(0) && pending_since(0, 1)); /* whom it is for need not wait for the next one */
+    CHECK_EQ(want(0, 1, R), -VIA_EFAULT);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EAGAIN); /* as often as he likes */
+    via_misses_forget(&misses);
+    CHECK(pending(0) && misses.n == 1 && sound());
+    CHECK(asks(0, R, 2));
+    CHECK_EQ(want_since(0, 1, R, 2), -VIA_EAGAIN);
+    via_misses_refuse(&misses, (via_iova){0}, 2);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EFAULT);
+    CHECK_EQ(want_since(0, 1, R, 2), -VIA_EAGAIN);
+    CHECK(asks(0, R, 3) && answer(0, R) && misses.n == 0 && asks_nothing());
+    CHECK_EQ(want_since(0, 1, R, 2), 0);
+}
+
+/* The same where the no was an answer with fewer rights, where it is there already, and where there was none at all. */
+static void whatever_the_old_no_was(void)
+{
+    CHECK(start(4));
+    CHECK_EQ(want(0, 1, W), -VIA_EAGAIN);
+    CHECK(asks(0, W, 1) && answer(0, R));
+    CHECK_EQ(want_since(0, 1, W, 1), -VIA_EAGAIN);
+    CHECK(asks(0, RW, 2));
+    CHECK_EQ(want(0, 1, W), -VIA_EFAULT);
+    CHECK(answer(0, RW));
+    CHECK_EQ(want_since(0, 1, W, 1), 0);
+    /* Another right, after the answer, of a page which is still refused to somebody. */
+    CHECK(start(4));
+    CHECK_EQ(want(0, 1, R), -VIA_EAGAIN);
+    CHECK(asks(0, R, 1));
+    via_misses_refuse(&misses, (via_iova){0}, 1);
+    CHECK_EQ(want_since(0, 1, W, 1), -VIA_EAGAIN);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EAGAIN);
+    CHECK(asks(0, W, 2));
+    via_misses_refuse(&misses, (via_iova){0}, 2);
+    CHECK_EQ(want_since(0, 1, W, 1), -VIA_EFAULT);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EAGAIN);
+    CHECK(asks(0, R, 3) && answer(0, R) && sound());
+    /* Asked for once more, as there was no answer: that question is younger than the one before. */
+    CHECK(start(4));
+    CHECK_EQ(want(0, 1, R), -VIA_EAGAIN);
+    CHECK(asks(0, R, 1));
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EAGAIN);
+    CHECK(via_misses_again(&misses, 1) == 1 && asks(0, R, 2));
+    via_misses_refuse(&misses, (via_iova){0}, 2);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EFAULT);
+    /* When nobody can be asked any more, that is for all. */
+    CHECK(start(4));
+    CHECK_EQ(want(0, 1, R), -VIA_EAGAIN);
+    CHECK(asks(0, R, 1));
+    CHECK_EQ(want_since(0, 1, RW, 1), -VIA_EAGAIN);
+    CHECK_EQ(want_since(PAGE, 1, RW, 1), -VIA_EAGAIN);
+    update(0, UINT64_MAX, 0);
+    CHECK_EQ(want_since(0, 1, W, 1), -VIA_EFAULT);
+    CHECK_EQ(want_since(0, 1, R, 1), -VIA_EFAULT);
+    CHECK_EQ(want_since(PAGE, 1, R, 1), -VIA_EFAULT);
+}
+
+/* A front-end that always says no ends everybody, be there new ones all the time. */
+static void who_keeps_coming_keeps_nobody_waiting(void)
+{
+    uint64_t since[4] = {0};
+    unsigned ended = 0;
+    CHECK(start(2));
+    for (unsigned i = 0; i < 4; i++)
+        CHECK_EQ(want_since(0, 1, R, since[i]), -VIA_EAGAIN);
+    for (uint64_t now = 1; now <= 50; now++) {
+        CHECK(asks(0, R, now));
+        unsigned k = (unsigned)now % 4; /* ends, and comes again while the question is out */
+        for (unsigned i = 0; i < 4; i++)
+            since[i] = i == k ? misses.questions : since[i];
+        CHECK_EQ(want_since(0, 1, R, since[k]), -VIA_EAGAIN);
+        via_misses_refuse(&misses, (via_iova){0}, now);
+        CHECK_EQ(want_since(0, 1, R, since[k]), -VIA_EAGAIN); /* looks first */
+        for (unsigned i = 0; i < 4; i++) {
+            if (i == k)
+                continue;
+            CHECK(!pending_since(0, since[i]));
+            CHECK_EQ(want_since(0, 1, R, since[i]), -VIA_EFAULT);
+            ended++;
+            since[i] = misses.questions;
+        }
+        via_misses_forget(&misses);
+        CHECK(misses.n == 1 && sound());
+    }
+    CHECK_EQ(ended, 150);
 }
 
 static void part_of_a_page_answers_it(void)
@@ -393,12 +496,15 @@ static uint32_t rnd(uint32_t n)
 struct waiter {
     struct via_seg seg[2];
     unsigned perm;
+    uint64_t since;
     via_iova wait;
-    bool waits;
+    bool waits, good; /* good: all of it was mapped when it came, and stays so until it ends */
 };
 
 static unsigned rights[PAGES]; /* what the front-end would give */
 static unsigned asked[PAGES];  /* with these rights, no answer yet; 0: not asked */
+static bool no[PAGES];         /* the answer is one, and on its way */
+static bool moving;            /* pages are mapped and unmapped */
 static unsigned questions;
 
 /* What will become of a waiter. */
@@ -413,9 +519,9 @@ static int verdict(const struct waiter *w)
 
 static bool look(struct waiter *w)
 {
-    int rc = via_misses_collect(&misses, &tlb.xlate, w->seg, 2, w->perm, &w->wait);
-    CHECK_OR_FALSE(rc == -VIA_EAGAIN || rc == verdict(w));
-    if (rc == -VIA_EFAULT)
+    int rc = via_misses_collect(&misses, &tlb.xlate, w->seg, 2, w->perm, w->since, &w->wait);
+    CHECK_OR_FALSE(rc == -VIA_EAGAIN || rc == verdict(w) || (moving && !w->good));
+    if (rc == -VIA_EFAULT && !moving)
         CHECK_OR_FALSE(w->perm & ~rights[w->wait.v / PAGE]);
     w->waits = rc == -VIA_EAGAIN;
     return true;
@@ -425,8 +531,11 @@ static bool look(struct waiter *w)
 static bool front_answers(unsigned page, bool plain)
 {
     unsigned need = asked[page], first = page, last = page;
-    asked[page] = 0;
-    if ((need & ~rights[page]) && (plain || !rights[page])) {
+    if (no[page] || ((need & ~rights[page]) && (plain || !rights[page]))) {
+        no[page] = moving && !no[page];
+        if (no[page])
+            return true;
+        asked[page] = 0;
         via_misses_refuse(&misses, (via_iova){page * PAGE + rnd(PAGE)}, 1);
         return true;
     }
@@ -437,9 +546,23 @@ static bool front_answers(unsigned page, bool plain)
     CHECK_OR_FALSE(via_iotlb_insert(&tlb, (via_iova){first * PAGE}, (via_iova){(last + 1) * PAGE - 1}, host + first * PAGE, rights[page]) ==
                    0);
     update(first * PAGE, (last + 1) * PAGE - 1, rights[page]);
-    for (unsigned i = first; i <= last; i++)
+    for (unsigned i = first; i <= last; i++) {
         asked[i] = 0; /* what it was asked for meanwhile it has answered */
+        no[i] = false;
+    }
     return true;
+}
+
+/* The driver maps a page, or unmaps one that nobody needs whose pages were all mapped. */
+static void driver_moves(const struct waiter *w)
+{
+    unsigned page = rnd(PAGES);
+    for (unsigned i = 0; i < WAITERS; i++)
+        for (unsigned k = 0; k < 2; k++)
+            if (w[i].waits && w[i].good && w[i].seg[k].addr.v / PAGE <= page && (w[i].seg[k].addr.v + w[i].seg[k].len - 1) / PAGE >= page)
+                return;
+    rights[page] = rights[page] == RW ? 0 : RW;
+    via_iotlb_remove(&tlb, (via_iova){page * PAGE}, (via_iova){page * PAGE + (PAGE - 1)});
 }
 
 static bool front_asked(void)
@@ -459,6 +582,7 @@ static bool life(unsigned capacity, uint32_t entries, bool plain)
     unsigned ended = 0;
     CHECK_OR_FALSE(start_with(capacity, entries));
     memset(asked, 0, sizeof(asked));
+    memset(no, 0, sizeof(no));
     questions = 0;
     for (unsigned i = 0; i < PAGES; i++)
         rights[i] = rnd(8) ? rnd(8) ? RW : 1 + rnd(2) : 0;
@@ -470,8 +594,10 @@ static bool life(unsigned capacity, uint32_t entries, bool plain)
             if (entries < PAGES) /* both in one page */
                 w[i].seg[1] = w[i].seg[0];
             w[i].perm = 1 + rnd(3);
+            w[i].since = moving ? misses.questions : 0;
+            w[i].good = verdict(&w[i]) == 0;
         }
-        if (!w[i].waits || !via_misses_pending(&misses, w[i].wait)) {
+        if (!w[i].waits || !via_misses_pending(&misses, w[i].wait, w[i].since)) {
             CHECK_OR_FALSE(look(&w[i]));
             ended += !w[i].waits;
         }
@@ -486,6 +612,8 @@ static bool life(unsigned capacity, uint32_t entries, bool plain)
         }
         if (rnd(20) == 0)
             via_misses_forget(&misses);
+        if (moving && rnd(4) == 0)
+            driver_moves(w);
         CHECK_OR_FALSE(sound());
     }
     return true;
@@ -502,12 +630,26 @@ static void everybody_ends_as_the_front_end_says(void)
         }
 }
 
+/* Nobody is refused whose pages were all mapped when he came, whatever was asked before that, and whatever the answer to it was. */
+static void who_came_with_all_mapped_is_never_refused(void)
+{
+    moving = true;
+    for (seed = 1; seed < 2000000; seed += 50021)
+        for (unsigned capacity = 1; capacity <= 16; capacity *= 2) {
+            uint64_t keep = seed;
+            CHECK(life(capacity, ENTRIES, rnd(2)));
+            CHECK(life(capacity, 1 + rnd(3), true));
+            seed = keep;
+        }
+}
+
 TAP_MAIN(TEST(pages_are_asked_for_once_and_in_order), TEST(what_is_known_is_skipped), TEST(nothing_wraps),
          TEST(rights_are_joined_before_they_are_asked_for), TEST(rights_that_come_up_later_are_asked_for_after_the_answer),
          TEST(a_translation_without_a_right_is_asked_for_with_all), TEST(an_answer_without_a_right_is_a_refusal),
          TEST(a_refusal_is_of_the_rights_that_were_asked_for), TEST(a_refusal_is_told_before_anything_else),
-         TEST(a_refusal_is_for_what_was_asked_then), TEST(part_of_a_page_answers_it), TEST(an_answer_may_be_as_wide_as_all),
+         TEST(a_refusal_is_for_what_was_asked_then), TEST(an_old_no_is_not_for_who_came_later), TEST(whatever_the_old_no_was),
+         TEST(who_keeps_coming_keeps_nobody_waiting), TEST(part_of_a_page_answers_it), TEST(an_answer_may_be_as_wide_as_all),
          TEST(an_answer_that_nobody_asked_for_is_one), TEST(no_rights_refuse_what_was_not_asked_for_too),
          TEST(what_finds_no_room_comes_later), TEST(a_refused_page_keeps_its_room_until_it_is_forgotten),
          TEST(silence_is_asked_again_surely_and_once), TEST(nobody_waits_any_more), TEST(storage_sizes_are_judged),
-         TEST(everybody_ends_as_the_front_end_says))
+         TEST(everybody_ends_as_the_front_end_says), TEST(who_came_with_all_mapped_is_never_refused))
