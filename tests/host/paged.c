@@ -15,22 +15,30 @@ static int64_t now_ms(void)
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static int update(struct paged *p, unsigned page)
+{
+    struct via_err err;
+    const struct via_vu_iotlb m = {.iova = paged_iova(page),
+                                   .size = PAGED_PAGE,
+                                   .uva = (uintptr_t)p->memory.ptr + (uint64_t)p->at[page] * PAGED_PAGE,
+                                   .perm = p->perm[page],
+                                   .type = VIA_VU_IOTLB_UPDATE};
+    return via_client_iotlb(&p->client, &m, false, &err);
+}
+
+bool paged_tell(struct paged *p, unsigned page) { return update(p, page) == 0; }
+
 static int on_miss(struct via_client *c, const struct via_vu_iotlb *m)
 {
     struct paged *p = via_container_of(c, struct paged, client);
     uint64_t page = (m->iova - PAGED_IOVA) / PAGED_PAGE;
-    struct via_err err;
     if (page >= PAGED_PAGES)
         return -VIA_EFAULT;
     p->asked[page]++;
-    if (m->perm & ~p->perm[page])
-        return -VIA_EFAULT;
-    const struct via_vu_iotlb update = {.iova = paged_iova((unsigned)page),
-                                        .size = PAGED_PAGE,
-                                        .uva = (uintptr_t)p->memory.ptr + (uint64_t)p->at[page] * PAGED_PAGE,
-                                        .perm = p->perm[page],
-                                        .type = VIA_VU_IOTLB_UPDATE};
-    return via_client_iotlb(c, &update, false, &err);
+    bool refused = m->perm & ~p->perm[page];
+    if (p->between)
+        p->between(p, (unsigned)page);
+    return refused ? -VIA_EFAULT : update(p, (unsigned)page);
 }
 
 bool paged_remap(struct paged *p, unsigned page)

@@ -14,11 +14,12 @@
 struct paged {
     struct via_client client;
     struct via_memory memory;
-    uint8_t *view;               /* the pages in the order of their I/O virtual addresses, as the driver sees them */
-    unsigned at[PAGED_PAGES];    /* where in memory a page is */
-    uint8_t perm[PAGED_PAGES];   /* 0: not mapped */
-    bool deaf;                   /* misses stay in the channel, unless a wait for something else looks there */
-    unsigned asked[PAGED_PAGES]; /* misses that came for it */
+    uint8_t *view;                                  /* the pages in the order of their I/O virtual addresses, as the driver sees them */
+    unsigned at[PAGED_PAGES];                       /* where in memory a page is */
+    uint8_t perm[PAGED_PAGES];                      /* 0: not mapped */
+    bool deaf;                                      /* misses stay in the channel, unless a wait for something else looks there */
+    unsigned asked[PAGED_PAGES];                    /* misses that came for it */
+    void (*between)(struct paged *, unsigned page); /* after a miss was judged, before the answer goes out; or NULL */
     struct via_vq vq;
     struct via_vq_slot slot[PAGED_NUM];
     int kick, call;
@@ -28,6 +29,7 @@ struct paged {
 /* A connection with ACCESS_PLATFORM, memory shared, every page mapped to another place. */
 bool paged_open(struct paged *, struct rig *, uint64_t protocol);
 void paged_close(struct paged *);
+bool paged_tell(struct paged *, unsigned page);  /* send its translation unasked */
 bool paged_remap(struct paged *, unsigned page); /* at[page] changed: for the driver, too */
 bool paged_start(struct paged *, uint16_t base);
 static inline uint64_t paged_iova(unsigned page) { return PAGED_IOVA + (uint64_t)page * PAGED_PAGE; }
