@@ -215,6 +215,7 @@ static int turn_map(struct via_dma *dma, const struct via_span *buf, unsigned ou
     unsigned way = t->open ? VIA_TURN_OPEN : VIA_TURN_CLOSED;
     if (t->open && !all_shared(t, buf, out + in))
         return -VIA_ERANGE;
+    m->way = 0; /* a way that needs none leaves it alone */
     int r = via_dma_map(d->way[way], buf, out, in, m);
     if (r < 0)
         return r;

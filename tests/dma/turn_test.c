@@ -13,7 +13,7 @@ static struct via_mapping m[4];
 static bool up(void)
 {
     for (unsigned i = 0; i < via_array_len(m); i++)
-        m[i] = (struct via_mapping){.seg = seg[i], .cap = SEGS};
+        m[i] = (struct via_mapping){.seg = seg[i], .cap = SEGS, .way = UINT16_MAX}; /* whatever was there */
     return guest_up(FILL);
 }
 
