@@ -137,6 +137,9 @@ static int wait_for_work(struct via_loop *l, int timeout_ms, struct epoll_event 
         return n;
     if (timeout_ms != 0 && arm_all(l))
         timeout_ms = 0; /* the next round's polling finds it */
+    if (l->stirred)
+        timeout_ms = 0;
+    l->stirred = false;
     return timeout_ms ? sleep_on_fds(l, timeout_ms, ready) : wait_fds(l, 0, ready);
 }
 

@@ -34,6 +34,7 @@ static void end_with(struct via_server *s, const struct via_err *why)
         return;
     s->why = *why;
     s->ending = true;
+    s->loop->stirred = true; /* requests may be with somebody who has to be told to let go of them */
     s->iotlb.fencing = false;
     via_server_pause(s);
 }

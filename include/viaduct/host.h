@@ -97,6 +97,7 @@ struct via_poller {                    /* asked for work before the loop sleeps,
 struct via_loop {
     int epoll;
     bool stop;
+    bool stirred; /* set it where something came up, even inside a poller, that who calls via_loop_once is to look at before it sleeps */
     struct via_poller *pollers;
     uint32_t poll_max_ns, poll_ns; /* adaptive polling: how long at most, and now; 0: never */
     uint64_t sleeps, polls, poll_hits;

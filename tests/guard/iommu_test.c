@@ -385,6 +385,14 @@ static void every(bool (*finish)(void))
 }
 
 static void a_guest_that_leaves_leaves_nothing_behind(void) { every(the_guest_leaves); }
+/* That it left is then seen while looking for work, and not by being woken. */
+static void a_guest_that_leaves_while_the_guard_polls(void)
+{
+    rig_poll_ns = 1000000;
+    for (unsigned i = 0; i < 3 && !tap_failed(); i++)
+        every(the_guest_leaves);
+    rig_poll_ns = 0;
+}
 static void a_back_end_that_leaves_leaves_nothing_behind(void) { every(the_back_end_leaves); }
 static void a_ring_that_stops_leaves_nothing_behind(void) { every(the_ring_stops); }
 static void a_reset_leaves_nothing_behind(void) { every(the_device_is_reset); }
@@ -424,6 +432,6 @@ TAP_MAIN(TEST(scattered_pages_cross_unchanged), TEST(all_misses_of_all_requests_
          TEST(answers_arrive_where_the_pages_are_now), TEST(an_answer_waits_through_many_invalidations),
          TEST(answers_that_wait_take_no_room_but_the_pools), TEST(flushes_in_the_middle_of_everything),
          TEST(a_page_taken_for_good_breaks_its_queue_alone), TEST(a_guest_that_leaves_leaves_nothing_behind),
-         TEST(a_back_end_that_leaves_leaves_nothing_behind), TEST(a_ring_that_stops_leaves_nothing_behind),
-         TEST(a_reset_leaves_nothing_behind), TEST(a_guest_that_shuts_the_channel_for_misses_first),
-         TEST(a_guard_that_ends_leaves_nothing_behind))
+         TEST(a_guest_that_leaves_while_the_guard_polls), TEST(a_back_end_that_leaves_leaves_nothing_behind),
+         TEST(a_ring_that_stops_leaves_nothing_behind), TEST(a_reset_leaves_nothing_behind),
+         TEST(a_guest_that_shuts_the_channel_for_misses_first), TEST(a_guard_that_ends_leaves_nothing_behind))

@@ -305,12 +305,15 @@ int rig_wait(struct rig_guest *g, unsigned index, struct via_used_chain *used, i
 
 static void *guard_run(void *guard) { return (void *)(intptr_t)via_guard_run(guard); }
 
+uint32_t rig_poll_ns;
+
 bool rig_open(struct rig *r, enum rig_lie how, size_t pool_bytes)
 {
     memset(r, 0, sizeof(*r));
     snprintf(r->front, sizeof(r->front), "/tmp/viaduct-rig-%d-%u-front", (int)getpid(), ++count);
     CHECK_OR_FALSE(back_open(&r->back, how));
-    struct via_guard_cfg cfg = {.front = r->front, .back = r->back.path, .pool_bytes = pool_bytes, .queues = RIG_QUEUES};
+    struct via_guard_cfg cfg = {
+        .front = r->front, .back = r->back.path, .pool_bytes = pool_bytes, .queues = RIG_QUEUES, .poll_ns = rig_poll_ns};
     CHECK_OR_FALSE(via_guard_open(&r->guard, &cfg, NULL) == 0);
     CHECK_OR_FALSE(pthread_create(&r->guard_thread, NULL, guard_run, r->guard) == 0);
     return true;

@@ -68,6 +68,7 @@ struct rig {
     struct rig_guest guest;
 };
 
+extern uint32_t rig_poll_ns;                                  /* how long the next guard polls; 0: not at all */
 bool rig_open(struct rig *, enum rig_lie, size_t pool_bytes); /* all but the guest's connection */
 void rig_close(struct rig *);
 void rig_release(struct rig *); /* the back-end answers all that it has held, the last one first, and is honest from now on */

@@ -198,6 +198,26 @@ static void work_found_while_arming_forbids_sleep(void)
     via_loop_close(&loop);
 }
 
+static bool stir(struct via_poller *p)
+{
+    struct feed *f = via_container_of(p, struct feed, poller);
+    loop.stirred = f->armed++ == 0;
+    return false;
+}
+
+static void what_came_up_is_looked_at_before_it_sleeps(void)
+{
+    struct feed f;
+    CHECK_EQ(via_loop_init(&loop, 0, &err), 0);
+    CHECK(feed_make(&f));
+    f.poller.arm = stir;
+    CHECK_EQ(via_loop_once(&loop, -1), 0); /* would never come back from a sleep */
+    CHECK_EQ(loop.sleeps, 0);
+    CHECK_EQ(via_loop_once(&loop, 1), 0); /* once */
+    CHECK_EQ(loop.sleeps, 1);
+    via_loop_close(&loop);
+}
+
 static void pollers_may_go_within_a_callback(void)
 {
     struct feed f[3];
@@ -397,8 +417,9 @@ static void hostile_descriptors_do_not_stop_us(void)
     CHECK_EQ(scratch_open_fds(), before);
 }
 
-TAP_MAIN(TEST(owners_may_be_freed_in_callbacks), TEST(it_sleeps_until_another_thread_signals),
-         TEST(descriptors_that_cannot_be_watched_are_refused), TEST(work_found_while_arming_forbids_sleep),
-         TEST(pollers_may_go_within_a_callback), TEST(without_a_limit_it_never_spins), TEST(polling_grows_while_it_pays_and_ends_when_idle),
-         TEST(a_busy_poller_does_not_starve_descriptors), TEST(a_producer_in_another_thread_loses_nothing), TEST(events_count_as_one),
-         TEST(every_thread_and_child_can_signal), TEST(hostile_descriptors_do_not_stop_us))
+TAP_MAIN(TEST(what_came_up_is_looked_at_before_it_sleeps), TEST(owners_may_be_freed_in_callbacks),
+         TEST(it_sleeps_until_another_thread_signals), TEST(descriptors_that_cannot_be_watched_are_refused),
+         TEST(work_found_while_arming_forbids_sleep), TEST(pollers_may_go_within_a_callback), TEST(without_a_limit_it_never_spins),
+         TEST(polling_grows_while_it_pays_and_ends_when_idle), TEST(a_busy_poller_does_not_starve_descriptors),
+         TEST(a_producer_in_another_thread_loses_nothing), TEST(events_count_as_one), TEST(every_thread_and_child_can_signal),
+         TEST(hostile_descriptors_do_not_stop_us))
