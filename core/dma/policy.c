@@ -22,7 +22,8 @@ static bool is_offered(const struct via_facts *f, enum via_feature bit) { return
 
 static void turn(struct via_plan *p, enum via_switch s, bool on, enum via_reason why)
 {
-    p->on |= (unsigned)on << s;
+    if (on)
+        p->on |= 1u << s;
     p->why[s] = (uint8_t)why;
 }
 
