@@ -10,8 +10,9 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+
+from points import Wrong, check, run
 
 VIADUCT, BLK, HOSTILE = (os.path.abspath(p) for p in sys.argv[1:4])
 SIZE = 6 << 20
@@ -81,15 +82,6 @@ MISUSES = [
     (["--json", "s", "out", "-"], "can't both"),
     (["s"], "missing"),
 ]
-
-
-class Wrong(Exception):
-    pass
-
-
-def check(truth, what):
-    if not truth:
-        raise Wrong(what)
 
 
 class Rig:
@@ -442,20 +434,4 @@ def points():
         yield test.__doc__.replace("#", ""), test
 
 
-def main():
-    os.umask(0o022)
-    tests, bad = list(points()), 0
-    print(f"TAP version 14\n1..{len(tests)}")
-    with tempfile.TemporaryDirectory(prefix="viaduct-drive-") as folder:
-        rig = Rig(folder)
-        for n, (name, test) in enumerate(tests, 1):
-            try:
-                test(rig)
-                print(f"ok {n} - {name}", flush=True)
-            except (Wrong, OSError, ValueError, subprocess.SubprocessError) as problem:
-                bad += 1
-                print("".join(f"# {line}\n" for line in str(problem).splitlines()) + f"not ok {n} - {name}", flush=True)
-    return 1 if bad else 0
-
-
-sys.exit(main())
+sys.exit(run(points(), Rig, "viaduct-drive-"))

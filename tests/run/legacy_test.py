@@ -14,20 +14,12 @@ import sys
 import tempfile
 
 import wire
+from points import Wrong, check
 
 VIADUCT, BLK = (os.path.abspath(p) for p in sys.argv[1:3])
 SIZE = 2 << 20
 PROTOCOL = wire.MQ | wire.REPLY_ACK | wire.CONFIG | wire.STATUS | wire.CROSS_ENDIAN
 EVENT_IDX, LOG_ALL = 1 << 29, 1 << 26
-
-
-class Wrong(Exception):
-    pass
-
-
-def check(truth, what):
-    if not truth:
-        raise Wrong(what)
 
 
 class Back:

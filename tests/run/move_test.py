@@ -15,20 +15,13 @@ import sys
 import tempfile
 import time
 
+from points import Wrong, check
+
 VIADUCT, BLK = (os.path.abspath(p) for p in sys.argv[1:3])
 SIZE = 4 << 20
 PATIENCE = 60
 EVERY = 40  # requests from move to move
 WAYS = ("direct", "window", "bounce", "identity", "iommu-strict", "iommu-lazy", "hybrid-strict", "hybrid-lazy")
-
-
-class Wrong(Exception):
-    pass
-
-
-def check(truth, what):
-    if not truth:
-        raise Wrong(what)
 
 
 class Rig:

@@ -9,8 +9,9 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
+
+from points import Wrong, check, run
 
 VIADUCT, BLK, RAM_DISK, HOSTILE = (os.path.abspath(p) for p in sys.argv[1:5])
 SIZE = 3 << 20
@@ -65,15 +66,6 @@ MISUSES = [
     ("--dma=auto --dma=direct --translated", "need --dma=auto"),
     ("--dma=bounce-iommu --pool=global", "leave --pool=global out"),
 ]
-
-
-class Wrong(Exception):
-    pass
-
-
-def check(truth, what):
-    if not truth:
-        raise Wrong(what)
 
 
 class Rig:
@@ -214,20 +206,4 @@ def points():
         yield test.__doc__, test
 
 
-def main():
-    os.umask(0o022)
-    tests, bad = list(points()), 0
-    print(f"TAP version 14\n1..{len(tests)}")
-    with tempfile.TemporaryDirectory(prefix="viaduct-policy-") as folder:
-        rig = Rig(folder)
-        for n, (name, test) in enumerate(tests, 1):
-            try:
-                test(rig)
-                print(f"ok {n} - {name}", flush=True)
-            except (Wrong, OSError, ValueError, subprocess.SubprocessError) as problem:
-                bad += 1
-                print("".join(f"# {line}\n" for line in str(problem).splitlines()) + f"not ok {n} - {name}", flush=True)
-    return 1 if bad else 0
-
-
-sys.exit(main())
+sys.exit(run(points(), Rig, "viaduct-policy-"))

@@ -16,9 +16,10 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+
+from points import Wrong, check, run
 
 VIADUCT, BLK = (os.path.abspath(p) for p in sys.argv[1:3])
 SIZE = 6 << 20
@@ -47,15 +48,6 @@ MISUSES = [
     (["--mix=randread", "s", "secure"], "needs a --mix that writes"),
     (["s", "secure", "file"], "nothing may follow"),
 ]
-
-
-class Wrong(Exception):
-    pass
-
-
-def check(truth, what):
-    if not truth:
-        raise Wrong(what)
 
 
 class Rig:
@@ -361,20 +353,4 @@ def points():
         yield test.__doc__, test
 
 
-def main():
-    os.umask(0o022)
-    tests, bad = list(points()), 0
-    print(f"TAP version 14\n1..{len(tests)}")
-    with tempfile.TemporaryDirectory(prefix="viaduct-secure-") as folder:
-        rig = Rig(folder)
-        for n, (name, test) in enumerate(tests, 1):
-            try:
-                test(rig)
-                print(f"ok {n} - {name}", flush=True)
-            except (Wrong, OSError, ValueError, subprocess.SubprocessError) as problem:
-                bad += 1
-                print("".join(f"# {line}\n" for line in str(problem).splitlines()) + f"not ok {n} - {name}", flush=True)
-    return 1 if bad else 0
-
-
-sys.exit(main())
+sys.exit(run(points(), Rig, "viaduct-secure-"))
